@@ -1,0 +1,19 @@
+"""The Redis backend of Stanchion: `redis://`, `rediss://` and `valkey://`.
+
+A URL is as redis-py takes it: `redis://[user:password@]host[:port][/database]`. `?allow_eviction=true` accepts a
+server that deletes jobs when its memory is full. See `scripts/shared.lua` for the layout of the keys.
+"""
+
+from stanchion.backend import Clock
+from stanchion_redis.backend import RedisBackend
+
+__all__ = ["RedisBackend", "open"]
+
+
+def open(url: str, *, namespace: str, clock: Clock | None = None) -> RedisBackend:
+    """Open a backend; it connects when it is first used.
+
+    Raises:
+        ConfigError: It is no URL of a Redis server.
+    """
+    return RedisBackend(url, namespace=namespace, clock=clock)

@@ -1,0 +1,227 @@
+"""The verbs, each written once: generators that yield what is to be sent and are sent the reply.
+
+A few lines of `backend.py` drive them for the sync client, a few others for the async one.
+"""
+
+import hashlib
+import time
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any, Final, NamedTuple, TypeVar
+
+from stanchion.backend import Clock, Limits
+from stanchion.changes import Applied, Change, Refusal, Refused
+from stanchion.jobs import Item, Record
+from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.queues import QueueSettings
+from stanchion.states import State
+from stanchion_redis.keys import Keys, grouped
+from stanchion_redis.wire import Argument, change_arguments, claimed, from_ms, item_arguments, record, span_ms, to_ms
+
+T = TypeVar("T")
+Arguments = list[Argument]
+
+LIMITS: Final = Limits(batch=100, local=False)
+"""A hundred jobs keep every script well under a millisecond or two, and the round trip's share of each small."""
+
+REGISTERED: Final = 60.0
+"""Seconds after which a queue is written to the registry again, in case somebody removed it."""
+
+_PARTS: Final = (*[state.value for state in State], "quarantine", "unique", "records")
+
+
+class Script(NamedTuple):
+    """Run a script."""
+
+    name: str
+    keys: list[str]
+    args: list[Argument]
+
+
+class Command(NamedTuple):
+    """Send a command."""
+
+    args: tuple[Argument, ...]
+
+
+Sent = Generator[Script | Command, Any, T]
+
+
+def _load_scripts() -> dict[str, tuple[str, str]]:
+    folder = files("stanchion_redis") / "scripts"
+    shared = (folder / "shared.lua").read_text()
+    texts = {
+        file.name.removesuffix(".lua"): shared + file.read_text()
+        for file in folder.iterdir()
+        if file.name.endswith(".lua") and file.name != "shared.lua"
+    }
+    return {name: (text, hashlib.sha1(text.encode()).hexdigest()) for name, text in texts.items()}
+
+
+SCRIPTS: Final = _load_scripts()
+"""The scripts by name: their text and the SHA-1 the server knows them by."""
+
+
+class Operations:
+    """The verbs for one namespace."""
+
+    def __init__(self, namespace: str, clock: Clock | None) -> None:
+        self.keys = Keys(namespace)
+        self._clock = clock
+        self._registered: dict[str, float] = {}
+
+    def _now(self) -> Argument:
+        return "" if self._clock is None else to_ms(self._clock.now())
+
+    def insert(self, items: Sequence[Item]) -> Sent[Sequence[Inserted]]:
+        if not items:
+            return []
+        queues, places = grouped([item.id for item in items])
+        yield from self._register(queues)
+        tails = [0] * len(queues)
+        args: Arguments = []
+        for item, (number, key) in zip(items, places, strict=True):
+            tails[number - 1] += item.state is State.QUEUED
+            args += item_arguments(number, key, item)
+        replies = yield Script("insert", self.keys.bases(queues), [self._now(), *tails, *args])
+        return [_CREATED if reply == 1 else Inserted(False, _found(queues, reply)) for reply in replies]
+
+    def claim(
+        self, queues: Sequence[str], limit: int, claim_id: str, worker: str, lease: timedelta
+    ) -> Sent[Claimed]:
+        args: Arguments = [self._now(), limit, claim_id, worker, span_ms(lease), LIMITS.batch]
+        now, more, next_due, replies = yield Script("claim", self.keys.bases(queues), args)
+        instants = {ms: from_ms(ms) for reply in replies for ms in reply[4:6]}
+        return Claimed(
+            records=[
+                claimed(f"{queues[reply[0] - 1]}:{reply[1].decode()}", reply, claim_id, worker, instants)
+                for reply in replies
+            ],
+            now=from_ms(now),
+            more=bool(more),
+            next_due_at=from_ms(next_due) if next_due else None,
+        )
+
+    def apply(self, changes: Sequence[Change]) -> Sent[Sequence[Applied | Refused]]:
+        if not changes:
+            return []
+        queues, places = grouped([change.job_id for change in changes])
+        args: Arguments = [self._now()]
+        for change, (number, key) in zip(changes, places, strict=True):
+            args += change_arguments(number, key, change)
+        replies = yield Script("apply", self.keys.bases(queues), args)
+        now = from_ms(replies[0])
+        return [
+            Applied(now, reply) if isinstance(reply, int) else _refused(change.job_id, reply)
+            for change, reply in zip(changes, replies[1:], strict=True)
+        ]
+
+    def due(self, queues: Sequence[str], limit: int) -> Sent[Due]:
+        replies = yield Script("due", self.keys.bases(queues), [self._now(), limit])
+        records = [found for reply in replies[1:] if (found := _found(queues, reply))]
+        return Due(now=from_ms(replies[0]), records=records)
+
+    def get(self, ids: Sequence[str]) -> Sent[Sequence[Record | None]]:
+        if not ids:
+            return []
+        queues, places = grouped(ids)
+        args: Arguments = [part for place in places for part in place]
+        replies = yield Script("get", self.keys.bases(queues), args)
+        return [None if reply == 0 else _found(queues, reply) for reply in replies]
+
+    def list(self, queue: str, state: State, cursor: str | None) -> Sent[Page]:
+        score, _, key = (cursor or "").partition(" ")
+        more, *replies = yield Script("list", [self.keys.base(queue)], [state.value, LIMITS.batch, score, key])
+        last = replies[-1] if more else None
+        return Page(
+            records=[found for reply in replies if (found := _found([queue], reply))],
+            cursor=f"{last[2].decode()} {last[1].decode()}" if last else None,
+        )
+
+    def count(self, queues: Sequence[str]) -> Sent[Mapping[str, Counts]]:
+        replies = yield Script("count", self.keys.bases(queues), [])
+        return {queue: dict(zip(State, counts, strict=True)) for queue, counts in zip(queues, replies, strict=True)}
+
+    def queues(self) -> Sent[Mapping[str, QueueSettings]]:
+        names = sorted(name.decode() for name in (yield Command(("SMEMBERS", self.keys.registry))))
+        settings = {}
+        for name in names:
+            paused = yield Command(("HGET", self.keys.base(name), "paused"))
+            settings[name] = QueueSettings(paused=paused == b"1")
+        return settings
+
+    def configure(self, queue: str, settings: QueueSettings) -> Sent[None]:
+        self._registered.pop(queue, None)
+        yield from self._register([queue])
+        yield Script("configure", [self.keys.base(queue)], ["1" if settings.paused else ""])
+
+    def forget(self, queue: str) -> Sent[bool]:
+        if not (yield Script("forget", [self.keys.base(queue)], [])):
+            return False
+        yield Command(("SREM", self.keys.registry, queue))
+        self._registered.pop(queue, None)
+        return True
+
+    def now(self) -> Sent[datetime]:
+        if self._clock is not None:
+            return self._clock.now()
+        seconds, micros = yield Command(("TIME",))
+        return from_ms(int(seconds) * 1000 + int(micros) // 1000)
+
+    def check(self, queue: str, cursor: str | None) -> Sent[CheckPage]:
+        part, _, position = (cursor or f"{_PARTS[0]} 0").partition(" ")
+        base, more = self.keys.base(queue), "0"
+        if part == "unique":
+            more, held = yield from self._scan("HSCAN", self.keys.unique(queue), position)
+            args: Arguments = [part, 0, 0, *held]
+        elif part == "records":
+            prefix = self.keys.job(queue)
+            more, names = yield from self._scan("SCAN", position, "MATCH", _literal(prefix) + "*")
+            args = [part, 0, 0, *(name[len(prefix) :] for name in names)]
+        else:
+            args = [part, int(position), LIMITS.batch]
+        looked, *found = yield Script("check", [base], args)
+        if looked == LIMITS.batch:
+            more = str(int(position) + looked)
+        following = _PARTS[_PARTS.index(part) + 1 :]
+        after = f"{part} {more}" if more != "0" else f"{following[0]} 0" if following else None
+        return CheckPage(findings=_findings(queue, found), cursor=after)
+
+    def _scan(self, *command: Argument) -> Sent[tuple[str, Sequence[bytes]]]:
+        cursor, found = yield Command((*command, "COUNT", LIMITS.batch))
+        return cursor.decode(), found
+
+    def _register(self, queues: Sequence[str]) -> Sent[None]:
+        """Write queues to the registry, which lies in another slot, before their first job and each minute."""
+        now = time.monotonic()
+        new = [queue for queue in queues if now - self._registered.get(queue, -REGISTERED) >= REGISTERED]
+        if new:
+            yield Command(("SADD", self.keys.registry, *new))
+            self._registered.update(dict.fromkeys(new, now))
+
+
+_CREATED: Final = Inserted(True, None)
+
+
+def _found(queues: Sequence[str], reply: Sequence[Any]) -> Record | None:
+    number, key, score, *flat = reply
+    return record(f"{queues[number - 1]}:{key.decode()}", flat, score) if flat and score else None
+
+
+def _refused(job_id: str, reply: Sequence[bytes]) -> Refused:
+    word, score, *flat = reply
+    return Refused(Refusal(word.decode()), record(job_id, flat, score) if flat else None)
+
+
+def _findings(queue: str, flat: Sequence[bytes]) -> list[Finding]:
+    texts = [one.decode("utf-8", "replace") for one in flat]
+    return [
+        Finding(fault=Fault(fault), where=f"{queue}:{where}", detail=detail)
+        for fault, where, detail in zip(texts[::3], texts[1::3], texts[2::3], strict=True)
+    ]
+
+
+def _literal(text: str) -> str:
+    """A text as a pattern that matches just it."""
+    return "".join(f"\\{char}" if char in r"*?[]\^-" else char for char in text)

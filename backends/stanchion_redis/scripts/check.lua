@@ -1,0 +1,58 @@
+-- check.lua: look for damage in one part of a queue's store.
+-- KEYS     1 the base key of the queue; of its keys <state>, j:<key>, unique, quarantine are read
+-- ARGV     1 part: a state, "quarantine", "unique" or "records" · 2 position in a state or quarantine · 3 size of
+--          the page · for unique: 4… digest, key, …; for records: 4… key, …
+-- returns  {how many were looked at, fault, key or part, detail, …}; faults as in stanchion.queries.Fault
+local base, part, position, size = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local findings = {0}
+local function found(fault, where, detail)
+  findings[#findings + 1] = fault
+  findings[#findings + 1] = where
+  findings[#findings + 1] = detail
+end
+
+local function check_indexed(key, state)
+  local job, why = load(base, key)
+  if not job then return found("unreadable", key, "it is listed as " .. state .. " and its record is " .. why) end
+  if job.s ~= state then return found("misplaced", key, "it is listed as " .. state .. " and says it is " .. job.s) end
+  if state == "running" and not (job.c and job.w and job.r) then
+    return found("unclaimed", key, "it is running without claim, worker or run")
+  end
+  if state ~= "running" and (job.c or job.w) then found("unclaimed", key, "it is " .. state .. " and has a claim or worker") end
+  if FINAL[state] ~= (job.z and true or nil) then found("misplaced", key, "it is " .. state .. " and its end does not fit") end
+  if job.u and redis.pcall("HGET", base .. ":unique", job.u) ~= key then
+    found("unique", key, "it says it holds the unique key " .. job.u .. " and does not")
+  end
+end
+
+local function check_record(key)
+  local job, why = load(base, key)
+  local places = {}
+  for _, state in ipairs(STATES) do
+    if type(redis.pcall("ZSCORE", base .. ":" .. state, key)) == "string" then places[#places + 1] = state end
+  end
+  local aside = type(redis.pcall("ZSCORE", base .. ":quarantine", key)) == "string"
+  if #places ~= 1 and not aside and why ~= "absent" then
+    found("misplaced", key, "it is listed in " .. #places .. " states: " .. table.concat(places, ", "))
+  end
+end
+
+if IS_STATE[part] or part == "quarantine" then
+  local keys = redis.pcall("ZRANGE", base .. ":" .. part, position, position + size - 1)
+  if keys.err then
+    found("corrupt", part, "it is not a sorted set")
+  else
+    findings[1] = #keys
+    for _, key in ipairs(keys) do
+      if part == "quarantine" then found("unreadable", key, "it was put aside") else check_indexed(key, part) end
+    end
+  end
+elseif part == "unique" then
+  for i = 4, #ARGV, 2 do
+    local job = load(base, ARGV[i + 1])
+    if not job or job.u ~= ARGV[i] then found("unique", ARGV[i + 1], "it holds the unique key " .. ARGV[i] .. " without saying so") end
+  end
+else
+  for i = 4, #ARGV do check_record(ARGV[i]) end
+end
+return findings

@@ -1,0 +1,64 @@
+-- insert.lua: create jobs.
+-- KEYS     the base key of each queue; of its keys j:<key>, unique, <state>, wake are touched
+-- ARGV     1 now_ms or "" to use the server's · 2 how many jobs go to the first queue's tail, and so on for each queue ·
+--          then for each job: queue number · key · state · clock ("", "+ms" from now, "=ms") · priority · digest
+--          of its unique key or "" · number of further fields n · n times name, value
+-- returns  for each job: 1 if created, else {queue number, key, score, fields…} of the job that was there
+local now = clock(ARGV[1])
+local at = 2
+
+local places = {}
+for number, base in ipairs(KEYS) do
+  local settings = redis.pcall("HMGET", base, "seq")
+  local queued, unique = is_index(base .. ":queued"), redis.pcall("HLEN", base .. ":unique")
+  if settings.err or not queued or not is_index(base .. ":scheduled") or not is_index(base .. ":blocked")
+    or type(unique) ~= "number" or not is_number(settings[1]) then
+    return redis.error_reply("CORRUPT a key of queue " .. base .. " is not what it should be")
+  end
+end
+for number, base in ipairs(KEYS) do
+  local count = tonumber(ARGV[at])
+  at = at + 1
+  if count > 0 then places[number] = redis.call("HINCRBY", base, "seq", count) - count end
+end
+
+local answers, woken = {}, {}
+while at <= #ARGV do
+  local number, key, state, due = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local priority, digest, count = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
+  local first, last = at + 7, at + 6 + 2 * count
+  at = last + 1
+  local base = KEYS[number]
+  local name = base .. ":j:" .. key
+  local holder = nil
+  if redis.call("EXISTS", name) == 1 then
+    holder = key
+  elseif digest ~= "" then
+    holder = redis.call("HGET", base .. ":unique", digest)
+    if holder and redis.call("EXISTS", base .. ":j:" .. holder) == 0 then holder = nil end
+  end
+
+  if holder then
+    local job, flat = load(base, holder)
+    local score = job and redis.pcall("ZSCORE", base .. ":" .. job.s, holder)
+    local answer = {number, holder, type(score) == "string" and score or ""}
+    if job then for _, value in ipairs(flat) do answer[#answer + 1] = value end end
+    answers[#answers + 1] = answer
+  else
+    redis.call("HSET", name, "s", state, "a", text(now), unpack(ARGV, first, last))
+    if state == "queued" then
+      places[number] = places[number] + 1
+      redis.call("ZADD", base .. ":queued", queued_score(priority, places[number]), key)
+      if not woken[number] then wake(base) end
+      woken[number] = true
+    else
+      local score = FOREVER + now
+      if due ~= "" then score = tonumber(string.sub(due, 2)) + (string.sub(due, 1, 1) == "+" and now or 0) end
+      redis.call("ZADD", base .. ":" .. state, text(score), key)
+      wake_if_first(base, state, key)
+    end
+    if digest ~= "" then redis.call("HSET", base .. ":unique", digest, key) end
+    answers[#answers + 1] = 1
+  end
+end
+return answers

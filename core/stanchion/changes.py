@@ -1,0 +1,227 @@
+"""Changes: what core decides and a backend applies, whole or not at all."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from stanchion.jobs import Entry, Record
+from stanchion.states import FINAL, Event, State
+
+LIST_LENGTH: Final = 100
+"""How many entries of each of a record's lists are kept: the newest."""
+
+
+class Keep(Enum):
+    """The clock stays as it is."""
+
+    KEEP = "keep"
+
+
+class Now(Enum):
+    """Stands for the instant of the change, by the backend's clock."""
+
+    NOW = "now"
+
+
+class Place(Enum):
+    """Where a queued job stands among the jobs of its priority."""
+
+    KEEP = "keep"
+    """Where it stood before it was claimed."""
+
+    TAIL = "tail"
+    """Behind all others."""
+
+
+KEEP: Final = Keep.KEEP
+NOW: Final = Now.NOW
+
+
+@frozen(kw_only=True)
+class Move:
+    """What becomes of a job."""
+
+    to: State | None
+    """The state it goes to; none: it is deleted."""
+
+    clock: Keep | timedelta | datetime | None = KEEP
+    """Its new clock: a timedelta counts from the backend's now; none: no clock."""
+
+    head: Mapping[str, Any] = {}
+    """Changes to `priority` (int), `place` (Place, `KEEP` unless given) and `unique` (a digest to take, none to free)."""
+
+    notes: Mapping[str, bytes | Now | None] = {}
+    """Notes to write. `NOW` stamps the backend's time as milliseconds in ASCII; none erases the note."""
+
+    append: Mapping[str, bytes] = {}
+    """One entry for each of these lists."""
+
+
+@frozen(kw_only=True)
+class Change:
+    """One change to one job: the state it must be found in, further guards, and the move."""
+
+    job_id: str
+    """Which job."""
+
+    event: Event
+    """What happened to it; for logs and history, a backend does not look at it."""
+
+    state: State
+    """The state the job must be found in."""
+
+    move: Move
+    """What becomes of it."""
+
+    claim: str | None = None
+    """The fencing token: the job must be held by this claim."""
+
+    revision: int | None = None
+    """The job must not have been changed without a claim since this revision was read."""
+
+    if_due: bool = False
+    """Its clock must have run out."""
+
+
+class Refusal(StrEnum):
+    """Why a change was refused; checked in this order, the first failure is the answer."""
+
+    ABSENT = "absent"
+    CLAIM = "claim"
+    STATE = "state"
+    DUE = "due"
+    REVISION = "revision"
+    UNIQUE = "unique"
+
+
+@frozen
+class Applied:
+    """The change was made."""
+
+    now: datetime
+    """When, by the backend's clock."""
+
+    revision: int
+    """The job's revision after it."""
+
+
+@frozen
+class Refused:
+    """The change was not made, and nothing was."""
+
+    why: Refusal
+    """The first guard that did not hold."""
+
+    record: Record | None
+    """The job as found; none if it is absent."""
+
+
+def refusal(
+    found: Record | None, change: Change, *, now: datetime, holder: Callable[[str], str | None]
+) -> Refusal | None:
+    """The guard of a change that does not hold for the record found, or none.
+
+    Backends that hold records in this process ask this; others check the same, in the same order, in the store.
+
+    Args:
+        found: The job as found.
+
+        change: The change to be made.
+
+        now: The backend's time.
+
+        holder: Answers which job holds a unique key in the job's queue.
+    """
+    if found is None:
+        return Refusal.ABSENT
+    if change.claim is not None and found.claim != change.claim:
+        return Refusal.CLAIM
+    if found.state is not change.state:
+        return Refusal.STATE
+    if change.if_due and (found.due_at is None or found.due_at > now):
+        return Refusal.DUE
+    if change.revision is not None and found.revision != change.revision:
+        return Refusal.REVISION
+    wanted = change.move.head.get("unique")
+    if wanted is not None and holder(wanted) not in (None, found.id):
+        return Refusal.UNIQUE
+    return None
+
+
+def applied(found: Record, change: Change, *, now: datetime, tail: Callable[[], int]) -> Record | None:
+    """What an accepted change makes of the record found; none: it is deleted.
+
+    This is what every backend does, written once. Besides what the move says: leaving `running` erases claim
+    and worker, entering a final state stamps `ended_at` and leaving one erases it, a clock that stays in
+    `running` never moves back, and a change without a claim counts the revision up.
+
+    Args:
+        found: The job as found.
+
+        change: The change, which `refusal` accepted.
+
+        now: The backend's time.
+
+        tail: Gives the next place at the tail of the job's queue.
+    """
+    move, to = change.move, change.move.to
+    if to is None:
+        return None
+    at_tail = to is State.QUEUED and move.head.get("place") is Place.TAIL
+    return evolve(
+        found,
+        state=to,
+        due_at=_clock(found, move, now),
+        claim=found.claim if to is State.RUNNING else None,
+        worker=found.worker if to is State.RUNNING else None,
+        revision=found.revision + (change.claim is None),
+        priority=move.head.get("priority", found.priority),
+        place=tail() if at_tail else found.place,
+        unique=move.head.get("unique", found.unique),
+        ended_at=(found.ended_at if found.state in FINAL else now) if to in FINAL else None,
+        notes=_noted(found.notes, move.notes, now),
+        lists=_appended(found.lists, move.append, now),
+    )
+
+
+def _clock(found: Record, move: Move, now: datetime) -> datetime | None:
+    if move.to is State.QUEUED:
+        return None
+    due_at = found.due_at if move.clock is KEEP else instant(move.clock, now)
+    if move.to is State.RUNNING and found.due_at is not None and due_at is not None:
+        return max(due_at, found.due_at)
+    return due_at
+
+
+def instant(clock: timedelta | datetime | None, now: datetime) -> datetime | None:
+    """The instant a clock stands for, cut to whole milliseconds as every store keeps it."""
+    at = now + clock if isinstance(clock, timedelta) else clock
+    return at and at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def stamp(now: datetime) -> bytes:
+    """An instant as a note: milliseconds since 1970 in ASCII."""
+    return str(round(now.timestamp() * 1000)).encode()
+
+
+def _noted(
+    notes: Mapping[str, bytes], writes: Mapping[str, bytes | Now | None], now: datetime
+) -> Mapping[str, bytes]:
+    if not writes:
+        return notes
+    written = {name: stamp(now) if value is NOW else value for name, value in writes.items()}
+    return {name: value for name, value in {**notes, **written}.items() if isinstance(value, bytes)}
+
+
+def _appended(
+    lists: Mapping[str, tuple[Entry, ...]], appends: Mapping[str, bytes], now: datetime
+) -> Mapping[str, tuple[Entry, ...]]:
+    if not appends:
+        return lists
+    longer = {
+        name: (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:] for name, data in appends.items()
+    }
+    return {**lists, **longer}

@@ -1,0 +1,293 @@
+"""The engine: the one place where a backend is called. It decides, applies, and then tells the hooks.
+
+Everything is an operation (see `stanchion.steps`), so that it serves sync and async callers alike.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from attrs import evolve, frozen
+
+from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJobs
+from stanchion.changes import Applied, Change, Refusal, Refused
+from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
+from stanchion.errors import Contended, JobNotFound, LeaseLost, ResultTimeout, UniqueHeld
+from stanchion.jobs import Item, Record, new_key, split_id
+from stanchion.payloads import Happening, decode_list, policy_of
+from stanchion.plugins import Plugins
+from stanchion.queries import Claimed, Inserted
+from stanchion.retries import Policy
+from stanchion.states import FINAL, Event, State
+from stanchion.steps import Call, Pause, Steps, T, adrive, drive
+
+TRIES: Final = 5
+"""How often a change is decided anew when others changed the job meanwhile."""
+
+POLL: Final = timedelta(seconds=5)
+"""How often a result is asked for while a watch is open, in case a message was lost."""
+
+POLL_BLIND: Final = timedelta(milliseconds=100)
+"""How often a result is asked for where a backend cannot be watched."""
+
+SWEEP_ROUNDS: Final = 50
+"""How many batches one sweep takes at most, so that a crowd of expired jobs cannot keep it from beating."""
+
+_TOLD: Final[Mapping[Event, str]] = {
+    Event.LOSE: "job_lost",
+    Event.RELEASE: "job_released",
+    Event.EXPIRE: "job_expired",
+}
+_TOLD_OF_END: Final[Mapping[State | None, str]] = {
+    State.COMPLETED: "job_completed",
+    State.FAILED: "job_failed",
+    State.RETRYING: "job_retrying",
+    State.TIMED_OUT: "job_timed_out",
+    State.CANCELLED: "job_cancelled",
+}
+_TIMED: Final = frozenset({"job_completed", "job_failed", "job_retrying", "job_timed_out"})
+_ZERO: Final = timedelta(0)
+
+_E = TypeVar("_E")
+
+
+@frozen
+class Report:
+    """What a worker says of one of its runs."""
+
+    record: Record
+    """The job as claimed."""
+
+    signal: Ended | Beaten
+    """What happened to it."""
+
+    policy: Policy
+    """The job's policy."""
+
+    elapsed: timedelta = _ZERO
+    """How long the run took, by the worker's monotonic clock."""
+
+
+class Engine:
+    """Runs operations on one backend, for one application."""
+
+    def __init__(self, backend: Backend, plugins: Plugins, *, roll: Callable[[], float] = random.random) -> None:
+        self.backend = backend
+        self.plugins = plugins
+        self._roll = roll
+        self._twins: Any = None
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run an operation here and now."""
+        return drive(steps, self.backend)
+
+    async def arun(self, steps: Steps[T]) -> T:
+        """Run an operation on the running loop."""
+        return await adrive(steps, self.twin())
+
+    def twin(self) -> Any:
+        """The async backend of the running loop: the backend's own, or an adapter that calls it inline."""
+        import asyncio
+        from weakref import WeakKeyDictionary
+
+        if self._twins is None:
+            self._twins = WeakKeyDictionary()
+        loop = asyncio.get_running_loop()
+        twin = self._twins.get(loop)
+        if twin is None:
+            from stanchion.inline import Inline
+
+            twin = self.backend.to_async() if isinstance(self.backend, HasAsync) else Inline(self.backend)
+            self._twins[loop] = twin
+        return twin
+
+    def within(self, deadline: timedelta) -> "Engine":
+        """An engine on the same store whose calls give up after a deadline, with connections of its own."""
+        if not isinstance(self.backend, HasDeadlines):
+            return self
+        return Engine(self.backend.within(deadline), self.plugins, roll=self._roll)
+
+    def insert(self, items: Iterable[Item]) -> Steps[list[Inserted]]:
+        """Create jobs. One whose key was made by this call and exists was created by an earlier try of it."""
+        answers: list[Inserted] = []
+        for batch in _batches(items, self.backend.limits.batch):
+            got: list[Inserted] = yield Call("insert", (batch,))
+            answers += got
+            if self.plugins.listening("job_enqueued"):
+                for item, answer in zip(batch, got, strict=True):
+                    if answer.created:
+                        self.plugins.tell("job_enqueued", job=item)
+        return answers
+
+    def claim(self, queues: Sequence[str], limit: int, worker: str, lease: timedelta) -> Steps[Claimed]:
+        """Take jobs for a worker; a repetition after a lost reply answers with the same ones."""
+        limit = min(limit, self.backend.limits.batch)
+        request = {"limit": limit, "claim_id": new_key(), "worker": worker, "lease": lease}
+        claimed: Claimed = yield Call("claim", (queues,), request)
+        if self.plugins.listening("job_claimed"):
+            for record in claimed.records:
+                self.plugins.tell("job_claimed", job=record, worker=worker)
+        return claimed
+
+    def report(self, reports: Sequence[Report]) -> Steps[list[Applied | LeaseLost]]:
+        """Record what a worker says of its runs; for each, that it was, or that the run no longer holds its job.
+
+        A report that is refused, but stands in the job's history, was recorded by an earlier try of it.
+        """
+        answers: dict[int, Applied | LeaseLost] = {}
+        pending = dict(enumerate(reports))
+        for _ in range(TRIES):
+            changes = [self._decide(one.record, one.signal, one.policy) for one in pending.values()]
+            got = yield from self._apply(changes)
+            again: dict[int, Report] = {}
+            for (index, one), change, answer in zip(pending.items(), changes, got, strict=True):
+                if isinstance(answer, Applied):
+                    answers[index] = answer
+                    self._tell(one.record, change, one.elapsed)
+                elif answer.why is Refusal.REVISION and answer.record is not None:
+                    again[index] = evolve(one, record=answer.record)
+                elif answer.record is not None and _stands(answer.record, change.claim or "", change.event):
+                    answers[index] = Applied(answer.record.created_at, answer.record.revision)
+                else:
+                    answers[index] = LeaseLost(one.record.id)
+            pending = again
+            if not pending:
+                break
+        answers.update({index: LeaseLost(one.record.id) for index, one in pending.items()})
+        return [answers[index] for index in range(len(reports))]
+
+    def ask(self, job_id: str, signal: Asked) -> Steps[Record | None]:
+        """Change a job from outside; the job afterwards, none if it was deleted.
+
+        Raises:
+            JobNotFound: There is no such job.
+            IllegalTransition: Its state does not allow it.
+            UniqueHeld: Another job holds its unique key.
+            Contended: Others changed it each time.
+        """
+        by = new_key()
+        record = yield from self.get(job_id)
+        for _ in range(TRIES):
+            change = self._decide(record, signal, policy_of(record.spec), by)
+            (answer,) = yield from self._apply([change])
+            if isinstance(answer, Applied):
+                self._tell(record, change, _ZERO)
+                return (yield from self._after(job_id, change))
+            if answer.why is Refusal.UNIQUE:
+                raise UniqueHeld(job_id)
+            if answer.record is None:
+                if isinstance(signal, Deleted):
+                    return None
+                raise JobNotFound(job_id)
+            record = answer.record
+            if _stands(record, by, change.event):
+                return record
+        raise Contended(job_id, signal.event)
+
+    def sweep(self, queues: Sequence[str]) -> Steps[int]:
+        """Move every job whose clock has run out; how many were."""
+        moved, limit = 0, self.backend.limits.batch
+        for _ in range(SWEEP_ROUNDS):
+            due = yield Call("due", (queues, limit))
+            records: list[Record] = due.records
+            changes = [self._decide(record, swept(record), policy_of(record.spec)) for record in records]
+            answers = yield from self._apply(changes)
+            done = [
+                (record, change)
+                for record, change, answer in zip(records, changes, answers, strict=True)
+                if isinstance(answer, Applied)
+            ]
+            for record, change in done:
+                self._tell(record, change, _ZERO)
+            moved += len(done)
+            if len(records) < limit or not done:
+                break
+        return moved
+
+    def get(self, job_id: str) -> Steps[Record]:
+        """A job.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        (record,) = yield Call("get", ([job_id],))
+        if record is None:
+            raise JobNotFound(job_id)
+        found: Record = record
+        return found
+
+    def ended(self, job_id: str, timeout: timedelta | None) -> Steps[Record]:
+        """Wait until a job is final.
+
+        Raises:
+            JobNotFound: There is no such job, or no more.
+            ResultTimeout: It is not final after the timeout.
+        """
+        end = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        queue, _ = split_id(job_id)
+        watch = None
+        if isinstance(self.backend, WatchesJobs):
+            watch = yield Call("watch", ([queue], Topic.ENDED))
+        try:
+            while (record := (yield from self.get(job_id))).state not in FINAL:
+                pause = POLL_BLIND if watch is None else POLL
+                if end is not None:
+                    left = timedelta(seconds=end - time.monotonic())
+                    if timeout is not None and left <= _ZERO:
+                        raise ResultTimeout(job_id, record.state, timeout)
+                    pause = min(pause, left)
+                yield from self._pause(watch, job_id, pause)
+            return record
+        finally:
+            if watch is not None:
+                yield Call("close", of=watch)
+
+    def _pause(self, watch: Any, job_id: str, pause: timedelta) -> Steps[None]:
+        if watch is None:
+            yield Pause(pause.total_seconds())
+            return
+        end = time.monotonic() + pause.total_seconds()
+        while (left := end - time.monotonic()) > 0:
+            if job_id in (yield Call("next", (timedelta(seconds=left),), of=watch)):
+                return
+
+    def _decide(self, record: Record, signal: Signal, policy: Policy, by: str = "") -> Change:
+        return decide(record, signal, roll=self._roll(), policy=policy, by=by)
+
+    def _apply(self, changes: Sequence[Change]) -> Steps[list[Applied | Refused]]:
+        answers: list[Applied | Refused] = []
+        for batch in _batches(changes, self.backend.limits.batch):
+            answers += yield Call("apply", (batch,))
+        return answers
+
+    def _after(self, job_id: str, change: Change) -> Steps[Record | None]:
+        if change.move.to is None:
+            return None
+        (record,) = yield Call("get", ([job_id],))
+        found: Record | None = record
+        return found
+
+    def _tell(self, record: Record, change: Change, elapsed: timedelta) -> None:
+        hooks = [_TOLD[change.event]] if change.event in _TOLD else []
+        if change.move.to in _TOLD_OF_END and change.move.to is not change.state:
+            hooks.append(_TOLD_OF_END[change.move.to])
+        for hook in hooks:
+            if self.plugins.listening(hook):
+                timed = {"elapsed": elapsed} if hook in _TIMED else {}
+                self.plugins.tell(hook, job=record, **timed)
+
+
+def _stands(record: Record, by: str, event: Event) -> bool:
+    """Whether a job's history says that this claim or call did this to it."""
+    return any(
+        one.by == by and one.event == event for one in decode_list(record.lists, "history", Happening)
+    )
+
+
+def _batches(items: Iterable[_E], size: int) -> Iterable[list[_E]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

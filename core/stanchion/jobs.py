@@ -1,0 +1,201 @@
+"""Records: what a backend keeps of a job; and the ids that say where a job lives."""
+
+import re
+import time
+from binascii import b2a_base64
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from os import urandom
+from typing import Final
+
+from attrs import Factory, frozen
+
+from stanchion.errors import InvalidArgument
+from stanchion.queues import check_name
+from stanchion.retries import Until
+from stanchion.states import State
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,128}")
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_ORDERED: Final = bytes.maketrans(_BASE64, bytes(sorted(_BASE64.replace(b"+", b"-").replace(b"/", b"_"))))
+
+HIGHEST_PRIORITY: Final = 100
+LOWEST_PRIORITY: Final = -100
+
+
+def new_key() -> str:
+    """A new key: 20 characters in order of time, to the millisecond, then 78 random bits.
+
+    42 bits of milliseconds since 1970 (they last until 2109); an alphabet in ASCII order keeps them sorted.
+    The producer's clock only sorts names for people; nothing compares it.
+    """
+    head = (time.time_ns() // 1_000_000 << 6 | urandom(1)[0] & 63).to_bytes(6, "big")
+    return b2a_base64(head + urandom(9), newline=False).translate(_ORDERED).decode()
+
+
+def check_key(value: object) -> str:
+    """Return the key of a job if it is one: 1 to 128 of `A-Z a-z 0-9 _ . ~ : @ + = -`.
+
+    Raises:
+        InvalidArgument: It is not.
+    """
+    if isinstance(value, str) and _KEY.fullmatch(value):
+        return value
+    raise InvalidArgument(f"a job's key is 1 to 128 of A-Z a-z 0-9 _ . ~ : @ + = -, not {value!r}")
+
+
+def check_id(value: object) -> str:
+    """Return a job's id, `<queue>:<key>`, if it is one.
+
+    Raises:
+        InvalidArgument: It is not.
+    """
+    if not isinstance(value, str) or ":" not in value:
+        raise InvalidArgument(f"a job's id is <queue>:<key>, not {value!r}")
+    queue, _, key = value.partition(":")
+    check_name(queue)
+    check_key(key)
+    return value
+
+
+def split_id(job_id: str) -> tuple[str, str]:
+    """The queue and the key that an id consists of, split at the first colon."""
+    queue, _, key = job_id.partition(":")
+    return queue, key
+
+
+def check_priority(value: object) -> int:
+    """Return a priority if it is one: an integer from -100 (last) to 100 (first).
+
+    Raises:
+        InvalidArgument: It is not.
+    """
+    if type(value) is int and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
+        return value
+    raise InvalidArgument(f"a priority is an integer from -100 (last) to 100 (first), not {value!r}")
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One entry of a record's append-only list."""
+
+    at: datetime
+    """When it was appended, by the backend's clock."""
+
+    data: bytes
+    """What was appended; a backend never decodes it."""
+
+
+@frozen(kw_only=True, repr=False)
+class Record:
+    """A job as a backend keeps it, as last read.
+
+    The head is all that a backend reads. Spec, notes and lists are bytes to it.
+    """
+
+    id: str
+    """Where the job lives: `<queue>:<key>`."""
+
+    task: str
+    """The name of the task it runs."""
+
+    state: State
+    """Where it is in its life."""
+
+    claim: str | None = None
+    """While running: the id of the claim that holds it, the fencing token."""
+
+    run: int = 0
+    """How often it was started; the number of its current or last run."""
+
+    worker: str | None = None
+    """While running: the worker that holds it."""
+
+    revision: int = 0
+    """How many changes were made to it without a claim."""
+
+    due_at: datetime | None = None
+    """Its state's one clock; see `stanchion.states`."""
+
+    priority: int = 0
+    """-100 (last) to 100 (first)."""
+
+    place: int = 0
+    """Its place among jobs of its priority: lower goes first. Given by the backend when it is queued."""
+
+    unique: str | None = None
+    """The digest of the unique key it holds now, if any."""
+
+    scope: Until | None = None
+    """Until when it holds its unique key."""
+
+    tags: tuple[str, ...] = ()
+    """What it can be found by."""
+
+    created_at: datetime
+    """When it was inserted."""
+
+    started_at: datetime | None = None
+    """When its current or last run started."""
+
+    ended_at: datetime | None = None
+    """When it became final."""
+
+    spec: bytes
+    """Arguments and policy, written once at insert; see `stanchion.payloads`."""
+
+    notes: Mapping[str, bytes] = Factory(dict)
+    """Named values, each present only once written."""
+
+    lists: Mapping[str, tuple[Entry, ...]] = Factory(dict)
+    """Named append-only lists, oldest entry first, bounded."""
+
+    @property
+    def queue(self) -> str:
+        """The queue it lives in."""
+        return self.id.partition(":")[0]
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked to cancel it while it was running."""
+        return "cancel" in self.notes
+
+    def count(self, note: str) -> int:
+        """A counter among the notes. One that cannot be read counts as used up, so that the job can end."""
+        digits = self.notes.get(note, b"0")
+        return int(digits) if digits.isdigit() and len(digits) < 10 else 1_000_000_000
+
+    def __repr__(self) -> str:
+        return f"<Record {self.id} {self.state}, run {self.run}>"
+
+
+@frozen(kw_only=True)
+class Item:
+    """A job to insert."""
+
+    id: str
+    """Where it shall live: `<queue>:<key>`."""
+
+    task: str
+    """The name of its task."""
+
+    state: State
+    """One of `stanchion.states.FIRST`."""
+
+    clock: datetime | timedelta | None = None
+    """Its state's clock: an instant, or a timedelta from the backend's now."""
+
+    priority: int = 0
+    """-100 (last) to 100 (first)."""
+
+    unique: str | None = None
+    """The digest of the unique key it takes."""
+
+    scope: Until | None = None
+    """Until when it holds its unique key."""
+
+    tags: tuple[str, ...] = ()
+    """What it can be found by."""
+
+    spec: bytes
+    """Arguments and policy."""

@@ -1,0 +1,63 @@
+"""What a handler may return instead of a result, to say what shall become of its job."""
+
+from datetime import datetime, timedelta
+
+from attrs import field, frozen
+
+from stanchion.errors import InvalidArgument
+from stanchion.retries import duration
+
+
+def _until(value: float | timedelta | datetime) -> timedelta | datetime:
+    return aware(value, "until") if isinstance(value, datetime) else duration(value, "until")
+
+
+def aware(value: datetime, name: str) -> datetime:
+    """A datetime that says which instant it means.
+
+    Raises:
+        InvalidArgument: It has no timezone.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidArgument(f"{name} must be a datetime with a timezone, not {value!r}")
+    return value
+
+
+@frozen
+class Retry:
+    """This attempt failed; try again after a wait of its own instead of the back-off's, while attempts are left."""
+
+    after: timedelta = field(converter=lambda value: duration(value, "after"))
+    """How long to wait; a timedelta or seconds."""
+
+    reason: str = ""
+    """Why, for the job's errors."""
+
+
+@frozen
+class Snooze:
+    """Not now: run the job later. Uses up no attempt."""
+
+    until: timedelta | datetime = field(converter=_until)
+    """An instant with a timezone, or how long from now: a timedelta or seconds."""
+
+
+@frozen
+class Cancel:
+    """The job is not wanted any more; it ends cancelled."""
+
+    reason: str = ""
+    """Why, for the job's history."""
+
+
+@frozen
+class Fail:
+    """The job failed and shall not be tried again, whatever attempts are left."""
+
+    reason: str = ""
+    """Why, for the job's errors."""
+
+
+Outcome = Retry | Snooze | Cancel | Fail
+"""A handler's word on its job."""
+

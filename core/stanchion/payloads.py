@@ -1,0 +1,289 @@
+"""Payloads: arguments, results, errors and policies as bytes, and back.
+
+Everything is JSON by way of msgspec, never pickle: stored data can name a registered task and its arguments,
+and nothing else. What JSON would silently change (NaN, infinities) or a reader could choke on (depth, size) is
+refused here, before any I/O.
+
+A spec is two ASCII characters, the codec `j` and the version `1`, followed by the JSON object
+`{"args": …, "policy": …}`. Durations in it are integer milliseconds.
+"""
+
+import math
+import traceback
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import msgspec
+
+from stanchion.errors import PayloadError
+from stanchion.retries import Backoff, Exponential, Fixed, Policy
+
+LARGEST: Final = 1 << 20
+"""Bytes: the largest arguments, result or saved data; a queue is no object store."""
+
+DEEPEST: Final = 64
+"""How many lists and objects may be nested."""
+
+LONGEST_MESSAGE: Final = 4 << 10
+"""Characters kept of an error's message."""
+
+LONGEST_TRACEBACK: Final = 32 << 10
+"""Characters kept of an error's traceback, from its end."""
+
+_SPEC_TAG: Final = b"j1"
+
+
+class Unreadable(PayloadError):
+    """Stored bytes that this version cannot read."""
+
+
+def encode(value: object, what: str) -> bytes:
+    """A value as JSON.
+
+    Args:
+        value: What msgspec can encode: JSON's types, dataclasses, attrs classes, datetime, UUID, Decimal, Enum, …
+
+        what: What it is, as the error shall name it.
+
+    Raises:
+        PayloadError: It cannot be encoded, is not finite, nested deeper than `DEEPEST` or larger than `LARGEST`.
+    """
+    try:
+        payload = msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise PayloadError(f"{what} cannot be stored as JSON: {error or type(error).__name__}") from error
+    check(payload, value, what)
+    return payload
+
+
+def check(payload: bytes, value: object, what: str) -> None:
+    """Refuse a payload that is too large, too deep, or lost something on the way to JSON."""
+    if len(payload) > LARGEST:
+        raise PayloadError(f"{what} would be {len(payload)} bytes; the limit is {LARGEST}")
+    if payload.count(b"[") + payload.count(b"{") > DEEPEST and _depth(msgspec.json.decode(payload)) > DEEPEST:
+        raise PayloadError(f"{what} is nested deeper than {DEEPEST} levels")
+    if b"null" in payload and not _finite(msgspec.to_builtins(value)):  # msgspec writes NaN as null
+        raise PayloadError(f"{what} contains NaN or an infinity, which JSON does not have")
+
+
+def _depth(value: object) -> int:
+    deepest, level = 0, [value]
+    while level := [child for parent in level for child in _children(parent)]:
+        deepest += 1
+    return deepest + 1
+
+
+def _finite(value: object) -> bool:
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            return False
+        pending.extend(_children(one))
+    return True
+
+
+def _children(value: object) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else []
+
+
+def decode(payload: bytes, hint: Any = Any) -> Any:
+    """A stored value, restored by its type hint.
+
+    Raises:
+        Unreadable: It does not fit the hint, or is no JSON.
+    """
+    try:
+        return msgspec.json.decode(payload, type=hint)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Unreadable(f"a stored value does not fit {hint}: {error}") from error
+
+
+class _FixedWire(msgspec.Struct, tag="fixed", tag_field="kind"):
+    wait_ms: int
+
+
+class _ExponentialWire(msgspec.Struct, tag="exponential", tag_field="kind", omit_defaults=True):
+    base_ms: int = 5_000
+    cap_ms: int = 3_600_000
+
+
+class _PolicyWire(msgspec.Struct, omit_defaults=True):
+    retries: int = 3
+    max_lost: int = 3
+    backoff: _FixedWire | _ExponentialWire = msgspec.field(default_factory=_ExponentialWire)
+    timeout_ms: int = 1_800_000
+    keep_ms: int | None = 86_400_000
+    keep_failed_ms: int | None = 604_800_000
+    unique: str | None = None
+    unique_until: Literal["start", "end"] = "end"
+
+
+class _SpecWire(msgspec.Struct):
+    args: msgspec.Raw
+    policy: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_spec_decoder: Final = msgspec.json.Decoder(_SpecWire)
+_policy_decoder: Final = msgspec.json.Decoder(_PolicyWire)
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """A policy as the JSON object that goes into a spec; what has its default value is left out."""
+    backoff = policy.backoff
+    wire = _PolicyWire(
+        retries=policy.retries,
+        max_lost=policy.max_lost,
+        backoff=_FixedWire(_ms(backoff.wait))
+        if isinstance(backoff, Fixed)
+        else _ExponentialWire(_ms(backoff.base), _ms(backoff.cap)),
+        timeout_ms=_ms(policy.timeout),
+        keep_ms=None if policy.keep is None else _ms(policy.keep),
+        keep_failed_ms=None if policy.keep_failed is None else _ms(policy.keep_failed),
+        unique=policy.unique,
+        unique_until=policy.unique_until,
+    )
+    return msgspec.json.encode(wire)
+
+
+def encode_spec(args: bytes, policy: bytes) -> bytes:
+    """A spec from arguments and policy, both JSON already."""
+    if policy == b"{}":
+        return b'%b{"args":%b}' % (_SPEC_TAG, args)
+    return b'%b{"args":%b,"policy":%b}' % (_SPEC_TAG, args, policy)
+
+
+def decode_spec(spec: bytes) -> tuple[msgspec.Raw, Policy]:
+    """The arguments, still JSON, and the policy of a spec.
+
+    Raises:
+        Unreadable: It was written by another version, or is damaged.
+    """
+    if not spec.startswith(_SPEC_TAG):
+        raise Unreadable(f"its spec is tagged {spec[:2]!r}; this version reads {_SPEC_TAG!r}")
+    try:
+        wire = _spec_decoder.decode(spec[2:])
+        return wire.args, _policy(bytes(wire.policy))
+    except (msgspec.DecodeError, OverflowError, ValueError, RecursionError) as error:
+        raise Unreadable(f"its spec is damaged: {error}") from error
+
+
+UNREADABLE: Final = Policy(retries=0, max_lost=0)
+"""Stands in for a policy that cannot be read: whatever happens next is the job's end."""
+
+
+def policy_of(spec: bytes) -> Policy:
+    """The policy of a spec; `UNREADABLE` if it cannot be read, so that no bad record stops a sweep."""
+    try:
+        return decode_spec(spec)[1]
+    except Unreadable:
+        return UNREADABLE
+
+
+@lru_cache(maxsize=1024)
+def _policy(raw: bytes) -> Policy:
+    wire = _policy_decoder.decode(raw)
+    return Policy(
+        retries=wire.retries,
+        max_lost=wire.max_lost,
+        backoff=_backoff(wire.backoff),
+        timeout=_span(wire.timeout_ms),
+        keep=None if wire.keep_ms is None else _span(wire.keep_ms),
+        keep_failed=None if wire.keep_failed_ms is None else _span(wire.keep_failed_ms),
+        unique=wire.unique,
+        unique_until=wire.unique_until,
+    )
+
+
+def _backoff(wire: _FixedWire | _ExponentialWire) -> Backoff:
+    if isinstance(wire, _FixedWire):
+        return Fixed(_span(wire.wait_ms))
+    return Exponential(_span(wire.base_ms), _span(wire.cap_ms))
+
+
+def _ms(span: timedelta) -> int:
+    return round(span / timedelta(milliseconds=1))
+
+
+def _span(ms: int) -> timedelta:
+    return timedelta(milliseconds=ms)
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a run failed, as text; an exception is never rebuilt from it."""
+
+    type: str
+    """The exception's class, or a reason such as `lost` or `timed_out`."""
+
+    message: str = ""
+    """What it said."""
+
+    traceback: str = ""
+    """Where it was raised."""
+
+    run: int = 0
+    """Which run it ended."""
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+
+def failure_of(error: BaseException, run: int) -> Failure:
+    """An exception as text, shortened to bounds that no exception can exceed, even one whose `str` raises."""
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - a handler's exception may do anything when asked for its text
+        message = f"<its text cannot be had: {type(broken).__name__}>"
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    return Failure(
+        type=_text(type(error).__qualname__),
+        message=_text(message[:LONGEST_MESSAGE]),
+        traceback=_text(trace[-LONGEST_TRACEBACK:]),
+        run=run,
+    )
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be stored
+
+
+class Happening(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of a job's history: a change that moved it, or asked to."""
+
+    event: str
+    """What happened."""
+
+    to: str
+    """The state it led to."""
+
+    by: str
+    """The claim that reported it, or an id of the call that asked for it."""
+
+    run: int = 0
+    """The run that had been started last."""
+
+    started_ms: int | None = None
+    """For the end of a run: when it started, in milliseconds since 1970."""
+
+    reason: str = ""
+    """Why, where somebody said so."""
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+
+def decode_list(record_lists: Mapping[str, Any], name: str, kind: type[Any]) -> list[Any]:
+    """The readable entries of one of a record's lists, oldest first, without their times."""
+    found = []
+    for entry in record_lists.get(name, ()):
+        try:
+            found.append(msgspec.json.decode(entry.data, type=kind))
+        except (msgspec.DecodeError, ValueError):
+            continue  # written by a version that knew more; what can be read still helps
+    return found

@@ -1,0 +1,91 @@
+"""The plugin manager: loads the plugins that are listed, and calls their hooks one by one."""
+
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import pluggy
+
+from stanchion import hookspecs
+from stanchion.errors import ConfigError
+
+_log: Final = logging.getLogger("stanchion.plugins")
+
+GROUP: Final = "stanchion.plugins"
+"""The entry-point group that plugins are found in by name."""
+
+
+class Plugins:
+    """The plugins of one application."""
+
+    def __init__(self, plugins: Iterable[object] = ()) -> None:
+        self.failures: dict[str, int] = {}
+        """How often a hook raised, by plugin."""
+        self._manager = pluggy.PluginManager("stanchion")
+        self._manager.add_hookspecs(hookspecs)
+        self._callers: dict[str, list[tuple[str, Any]]] = {}
+        for plugin in plugins:
+            self.register(_load(plugin) if isinstance(plugin, str) else plugin)
+
+    def register(self, plugin: object) -> None:
+        """Add a plugin: an object, a module, or a class, which is then called without arguments.
+
+        Raises:
+            ConfigError: It is added already, or has a hook that does not exist.
+        """
+        plugin = plugin() if isinstance(plugin, type) else plugin
+        try:
+            self._manager.register(plugin)
+            self._manager.check_pending()
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise ConfigError(f"plugin {plugin!r} cannot be used: {error}") from error
+        self._callers.clear()
+
+    def listening(self, hook: str) -> bool:
+        """Whether any plugin implements this hook."""
+        return bool(self._each(hook))
+
+    def tell(self, hook: str, **arguments: object) -> None:
+        """Call an observing hook of every plugin; one that raises is logged and counted, the others are called."""
+        for name, caller in self._each(hook):
+            try:
+                caller(**arguments)
+            except Exception:  # a plugin must never lose a job, whatever it does
+                self.failures[name] = self.failures.get(name, 0) + 1
+                _log.exception("plugin %s raised in hook %s", name, hook)
+
+    def around(self, job: Any) -> list[AbstractContextManager[Any]]:
+        """The context managers to enter around a handler, outermost first."""
+        return [manager for _, caller in self._each("around_job") for manager in caller(job=job)]
+
+    def _each(self, hook: str) -> list[tuple[str, Any]]:
+        callers = self._callers.get(hook)
+        if callers is None:
+            self._callers[hook] = callers = self._callers_of(hook)
+        return callers
+
+    def _callers_of(self, hook: str) -> list[tuple[str, Any]]:
+        """One caller for each implementing plugin: pluggy itself stops at the first that raises."""
+        relay = getattr(self._manager.hook, hook)
+        implementing = [implementation.plugin for implementation in relay.get_hookimpls()]
+        everyone = self._manager.get_plugins()
+        return [
+            (
+                self._manager.get_name(plugin) or repr(plugin),
+                self._manager.subset_hook_caller(hook, [other for other in everyone if other is not plugin]),
+            )
+            for plugin in implementing
+        ]
+
+
+def _load(name: str) -> object:
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not found:
+        known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP))) or "none"
+        raise ConfigError(f"no plugin is named {name!r}; installed are: {known}")
+    try:
+        return found[0].load()
+    except ImportError as error:
+        raise ConfigError(f"plugin {name!r} cannot be loaded: {error}") from error

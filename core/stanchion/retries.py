@@ -1,0 +1,113 @@
+"""How often and when a job is tried again, for how long it may run, and how long its record is kept."""
+
+import math
+from datetime import timedelta
+from typing import Final, Literal
+
+from attrs import field, frozen
+
+from stanchion.errors import InvalidArgument
+
+LONGEST: Final = timedelta(days=3650)
+"""No duration may be longer: ten years, far inside every backend's clock."""
+
+
+def duration(value: float | timedelta, name: str, *, least: timedelta = timedelta(0)) -> timedelta:
+    """A duration as given by a caller, checked.
+
+    Args:
+        value: A timedelta, or a number of seconds.
+
+        name: What the duration is for, as the error shall name it.
+
+        least: The shortest one allowed.
+
+    Raises:
+        InvalidArgument: It is not a number, not finite, too short, or longer than ten years.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise InvalidArgument(f"{name} must be seconds or a timedelta, not {value!r}")
+    if not isinstance(value, timedelta):
+        if not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
+            raise InvalidArgument(f"{name} must be at most ten years, not {value!r} seconds")
+        value = timedelta(seconds=value)
+    if not least <= value <= LONGEST:
+        raise InvalidArgument(f"{name} must be between {least} and ten years, not {value}")
+    return value
+
+
+@frozen
+class Fixed:
+    """The same wait before every retry."""
+
+    wait: timedelta = field(converter=lambda value: duration(value, "wait"))
+    """How long; a timedelta or seconds."""
+
+    def delay(self, attempt: int, roll: float) -> timedelta:
+        """The wait after the attempt of this number (the first is 1)."""
+        return self.wait
+
+
+@frozen
+class Exponential:
+    """A wait that doubles with every retry, with full jitter.
+
+    The wait after attempt n is uniform between 0 and `base * 2**(n-1)`, at most `cap`. Full jitter spreads a
+    crowd of failures best (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+
+    base: timedelta = field(default=timedelta(seconds=5), converter=lambda value: duration(value, "base"))
+    """The upper bound of the first wait; a timedelta or seconds."""
+
+    cap: timedelta = field(default=timedelta(hours=1), converter=lambda value: duration(value, "cap"))
+    """The upper bound of every wait; a timedelta or seconds."""
+
+    def delay(self, attempt: int, roll: float) -> timedelta:
+        """The wait after the attempt of this number (the first is 1); `roll` is random in [0, 1)."""
+        widest = self.base
+        for _ in range(attempt - 1):
+            if widest >= self.cap or not widest:
+                break
+            widest *= 2
+        return roll * min(widest, self.cap)
+
+
+Backoff = Fixed | Exponential
+"""A retry policy: what `backoff=` takes."""
+
+Until = Literal["start", "end"]
+"""How long a unique key is held: until the job first starts, or until it is final."""
+
+
+@frozen(kw_only=True)
+class Policy:
+    """The options of a job that decide its life; stored with the job when it is enqueued, never changed after."""
+
+    retries: int = 3
+    """How many attempts may follow the first: N means N + 1 attempts."""
+
+    max_lost: int = 3
+    """How often it may be lost (its worker died) and run again; a worker's death uses up no attempt."""
+
+    backoff: Backoff = Exponential()
+    """How long to wait before the next attempt."""
+
+    timeout: timedelta = timedelta(minutes=30)
+    """How long one run may take; asynq's default, so that no handler runs for ever."""
+
+    keep: timedelta | None = timedelta(hours=24)
+    """How long the record is kept once completed or cancelled; none: for ever."""
+
+    keep_failed: timedelta | None = timedelta(days=7)
+    """How long the record is kept once failed or timed out; none: for ever."""
+
+    unique: str | None = None
+    """The digest of its unique key, if it has one."""
+
+    unique_until: Until = "end"
+    """How long it holds the unique key."""
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether the job must never start twice."""
+        return self.retries == 0 and self.max_lost == 0

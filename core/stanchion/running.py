@@ -1,0 +1,147 @@
+"""The job that a handler runs for, as the handler sees it."""
+
+import threading
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+
+from stanchion.changes import LIST_LENGTH
+from stanchion.errors import InvalidArgument, StanchionError
+from stanchion.jobs import Record
+from stanchion.payloads import decode, encode
+from stanchion.retries import Policy
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a job is."""
+
+    done: float
+    """From 0 to 1."""
+
+    message: str = ""
+    """What it is doing."""
+
+
+class RunningJob:
+    """One run of a job, for its handler and for middleware.
+
+    What the handler writes (progress, data, log) is sent with the keeper's next beat, within a second, or with
+    the run's outcome, whichever is first; the last write is never lost while the run holds its lease.
+    """
+
+    def __init__(self, record: Record, policy: Policy) -> None:
+        self.record = record
+        """The job as it was claimed."""
+        self.policy = policy
+        """The job's own policy."""
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._notes: dict[str, bytes] = {}
+        self._log: list[bytes] = []
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.record.id
+
+    @property
+    def task(self) -> str:
+        """The name of its task."""
+        return self.record.task
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1; losing a worker uses up none."""
+        return self.record.count("attempts") + 1
+
+    @property
+    def run(self) -> int:
+        """Which start of the job this is, from 1."""
+        return self.record.run
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler should stop: somebody asked to cancel it, its time is up, or its lease is gone."""
+        return self._cancelled.is_set()
+
+    def wait_cancelled(self, timeout: float | timedelta) -> bool:
+        """In a thread: wait until `cancelled`, up to the timeout; whether it is."""
+        return self._cancelled.wait(_positive(timeout))
+
+    def progress(self, done: float, message: str = "") -> None:
+        """Say how far the job is: from 0 to 1.
+
+        Raises:
+            InvalidArgument: It is outside of that.
+        """
+        if isinstance(done, bool) or not isinstance(done, int | float) or not 0 <= done <= 1:
+            raise InvalidArgument(f"progress is a number from 0 to 1, not {done!r}")
+        self._write("progress", msgspec.json.encode(Progress(float(done), message)))
+
+    def save(self, data: object) -> None:
+        """Keep data with the job, for its next attempt to go on from; replaces what was saved before.
+
+        Raises:
+            PayloadError: It cannot be stored as JSON.
+        """
+        self._write("saved", encode(data, "saved data"))
+
+    def saved(self, hint: Any = Any) -> Any:
+        """What this or an earlier run saved last, restored by a type hint; none if nothing was."""
+        with self._lock:
+            stored = self._notes.get("saved", self.record.notes.get("saved"))
+        return None if stored is None else decode(stored, hint)
+
+    def log(self, line: str) -> None:
+        """Add a line to the job's log; the newest 100 are kept."""
+        with self._lock:
+            self._log = [*self._log, line.encode("utf-8", "backslashreplace")[:4096]][-LIST_LENGTH:]
+
+    def cancel(self) -> None:
+        """For the worker: tell the handler to stop."""
+        self._cancelled.set()
+
+    def take(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        """For the worker: what was written since it last asked, as notes and as entries of lists."""
+        if not self._notes and not self._log:
+            return {}, {}
+        with self._lock:
+            notes, self._notes = self._notes, {}
+            lines, self._log = self._log, []
+        return notes, {"log": b"\n".join(lines)} if lines else {}
+
+    def put_back(self, notes: Mapping[str, bytes], append: Mapping[str, bytes]) -> None:
+        """For the worker: what was taken could not be sent; what was written since then goes before it."""
+        with self._lock:
+            self._notes = {**notes, **self._notes}
+            self._log = [*append.values(), *self._log][-LIST_LENGTH:]
+
+    def _write(self, note: str, value: bytes) -> None:
+        with self._lock:
+            self._notes[note] = value
+
+    def __repr__(self) -> str:
+        return f"<RunningJob {self.id} run {self.run}, attempt {self.attempt} of {self.policy.retries + 1}>"
+
+
+def _positive(timeout: float | timedelta) -> float:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    return max(0.0, seconds)
+
+
+current: Final[ContextVar[RunningJob | None]] = ContextVar("stanchion_current_job", default=None)
+
+
+def current_job() -> RunningJob:
+    """The job whose handler is running here.
+
+    Raises:
+        StanchionError: No handler is.
+    """
+    job = current.get()
+    if job is None:
+        raise StanchionError("current_job() is only known inside a handler that a worker runs")
+    return job

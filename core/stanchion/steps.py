@@ -1,0 +1,114 @@
+"""Operations written once for sync and async callers.
+
+An operation is a generator: it yields each `Call` it needs made and is sent the answer. A few lines drive it over
+a `Backend`, a few others over an `AsyncBackend` (the idea is psycopg's `generators.py`).
+"""
+
+import time
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple, TypeVar
+
+from stanchion.errors import Unavailable
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """One call of a verb."""
+
+    verb: str
+    """The method's name."""
+
+    args: tuple[Any, ...] = ()
+    """Its positional arguments."""
+
+    kwargs: dict[str, Any] = {}
+    """Its keyword arguments."""
+
+    of: Any = None
+    """The object to call it on; none: the backend."""
+
+
+class Pause(NamedTuple):
+    """Do nothing for a while."""
+
+    seconds: float
+    """How long."""
+
+
+Steps = Generator[Call | Pause, Any, T]
+"""An operation that ends in a T."""
+
+PAUSES: Final = (0.05, 0.25, 1.0, None)
+"""Seconds to wait before a call whose outcome is unknown is repeated, none: no more. A restart of the store or a
+cut connection is ridden out. Every verb may be repeated (see `stanchion.backend`)."""
+
+
+def drive(steps: "Steps[T]", backend: Any) -> T:
+    """Run an operation on a backend.
+
+    Raises:
+        Unavailable: The backend did not answer, nor when it was asked again.
+    """
+    reply: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            step = steps.send(reply) if error is None else steps.throw(error)
+            error = None
+            try:
+                reply = time.sleep(step.seconds) if isinstance(step, Pause) else _call(step, backend)
+            except BaseException as raised:  # the operation's own cleaning up may need more calls
+                error = raised
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _call(call: Call, backend: Any) -> Any:
+    verb = getattr(call.of or backend, call.verb)
+    for pause in PAUSES:
+        try:
+            return verb(*call.args, **call.kwargs)
+        except Unavailable:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last pause is none")
+
+
+async def adrive(steps: "Steps[T]", backend: Any) -> T:
+    """Run an operation on an async backend.
+
+    Raises:
+        Unavailable: The backend did not answer, nor when it was asked again.
+    """
+    from asyncio import sleep
+
+    reply: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            step = steps.send(reply) if error is None else steps.throw(error)
+            error = None
+            try:
+                reply = await (sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend))
+            except BaseException as raised:  # the operation's own cleaning up may need more calls
+                error = raised
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def _acall(call: Call, backend: Any) -> Any:
+    from asyncio import sleep
+
+    verb = getattr(call.of or backend, call.verb)
+    for pause in PAUSES:
+        try:
+            return await verb(*call.args, **call.kwargs)
+        except Unavailable:
+            if pause is None:
+                raise
+            await sleep(pause)
+    raise AssertionError("the last pause is none")

@@ -1,0 +1,306 @@
+"""Tasks: registered functions, the options of their jobs, and the binding of arguments to their signatures."""
+
+import copy
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Final, Self
+
+import msgspec
+from attrs import evolve, field, fields, frozen
+
+from stanchion.errors import ConfigError, InvalidArgument, PayloadError
+from stanchion.jobs import Item, check_key, check_priority, new_key
+from stanchion.outcomes import aware
+from stanchion.payloads import Unreadable, check, encode_policy, encode_spec
+from stanchion.queues import check_name
+from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until, duration
+from stanchion.states import State
+
+_DEFAULT: Final = Policy()
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def _number(name: str) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if type(value) is not int or not 0 <= value <= 1000:
+            raise InvalidArgument(f"{name} is an integer from 0 to 1000, not {value!r}")
+        return value
+
+    return convert
+
+
+def _backoff(value: Any) -> Backoff:
+    if not isinstance(value, Fixed | Exponential):
+        raise InvalidArgument(f"backoff is Fixed(…) or Exponential(…), not {value!r}")
+    return value
+
+
+def _kept(name: str) -> Callable[[Any], timedelta | None]:
+    return lambda value: None if value is None else duration(value, name)
+
+
+def _until(value: Any) -> Until:
+    if value not in ("start", "end"):
+        raise InvalidArgument(f"unique_until is 'start' or 'end', not {value!r}")
+    return value
+
+
+def _unique(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidArgument(f"unique is a text, not {value!r}")
+    return value
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    tags = () if isinstance(value, str | bytes) else tuple(value)
+    if (not tags and value) or any(not isinstance(tag, str) or not 0 < len(tag) <= 256 for tag in tags):
+        raise InvalidArgument(f"tags are texts of 1 to 256 characters, not {value!r}")
+    return tuple(sorted(set(tags)))
+
+
+@frozen(kw_only=True)
+class Options:
+    """How the jobs of a task are enqueued and run: `@app.task(…)` sets them, `task.using(…)` changes some."""
+
+    queue: str = field(default="default", converter=check_name)
+    """Where the job goes."""
+
+    priority: int = field(default=0, converter=check_priority)
+    """-100 (last) to 100 (first)."""
+
+    key: str | None = field(default=None, converter=lambda value: value if value is None else check_key(value))
+    """The job's own key: enqueuing twice with the same one makes one job. Random unless given."""
+
+    delay: timedelta = field(default=timedelta(0), converter=lambda value: duration(value, "delay"))
+    """How long to wait before it may start; a timedelta or seconds."""
+
+    at: datetime | None = field(default=None, converter=lambda at: at if at is None else aware(at, "at"))
+    """When it may start; an instant with a timezone. Goes before `delay`."""
+
+    unique: str | None = field(default=None, converter=_unique)
+    """Any text: while a job of the queue holds it, enqueuing answers with that job instead."""
+
+    unique_until: Until = field(default="end", converter=_until)
+    """Until when the job holds it: `start` or `end`."""
+
+    tags: tuple[str, ...] = field(default=(), converter=_tags)
+    """What the job can be found by."""
+
+    retries: int = field(default=_DEFAULT.retries, converter=_number("retries"))
+    """How many attempts may follow the first."""
+
+    max_lost: int = field(default=_DEFAULT.max_lost, converter=_number("max_lost"))
+    """How often it may lose its worker and run again."""
+
+    backoff: Backoff = field(default=_DEFAULT.backoff, converter=_backoff)
+    """How long to wait before the next attempt."""
+
+    timeout: timedelta = field(
+        default=_DEFAULT.timeout, converter=lambda value: duration(value, "timeout", least=_MILLISECOND)
+    )
+    """How long one run may take; a timedelta or seconds."""
+
+    keep: timedelta | None = field(default=_DEFAULT.keep, converter=_kept("keep"))
+    """How long it is kept once completed or cancelled; a timedelta, seconds, or none for ever."""
+
+    keep_failed: timedelta | None = field(default=_DEFAULT.keep_failed, converter=_kept("keep_failed"))
+    """How long it is kept once failed or timed out; a timedelta, seconds, or none for ever."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Options from keywords.
+
+        Raises:
+            InvalidArgument: There is no such option, or its value cannot be used.
+        """
+        return cls(**_known(options))
+
+    def but(self, options: Mapping[str, Any]) -> Self:
+        """These options with some changed.
+
+        Raises:
+            InvalidArgument: There is no such option, or its value cannot be used.
+        """
+        return evolve(self, **_known(options))
+
+    @cached_property
+    def policy(self) -> bytes:
+        """The policy of jobs with these options, encoded."""
+        return encode_policy(
+            Policy(
+                retries=self.retries,
+                max_lost=self.max_lost,
+                backoff=self.backoff,
+                timeout=self.timeout,
+                keep=self.keep,
+                keep_failed=self.keep_failed,
+                unique=self.digest,
+                unique_until=self.unique_until,
+            )
+        )
+
+    @cached_property
+    def digest(self) -> str | None:
+        """The digest of the unique key: 128 bits of BLAKE2b, in hexadecimal."""
+        if self.unique is None:
+            return None
+        return blake2b(self.unique.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def item(self, task: str, args: bytes) -> Item:
+        """The job to insert for a task and its encoded arguments."""
+        later = self.at or self.delay
+        return Item(
+            id=f"{self.queue}:{self.key or new_key()}",
+            task=task,
+            state=State.SCHEDULED if later else State.QUEUED,
+            clock=later or None,
+            priority=self.priority,
+            unique=self.digest,
+            scope=self.unique_until if self.unique else None,
+            tags=self.tags,
+            spec=encode_spec(args, self.policy),
+        )
+
+
+def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = [attribute.name for attribute in fields(Options)]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        raise InvalidArgument(f"no option is named {unknown[0]!r}; there are: {', '.join(names)}")
+    return options
+
+
+class Signature:
+    """How a handler's arguments become JSON and back: one object, a field for each parameter.
+
+    The work is done by a msgspec struct made after the signature: it binds, checks and converts in C.
+    """
+
+    def __init__(self, task: str, handler: Callable[..., Any]) -> None:
+        self._task = task
+        try:
+            self._signature = inspect.signature(handler)
+            hints = typing.get_type_hints(handler, include_extras=True)
+            parameters = list(self._signature.parameters.values())
+            self._plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
+            self._struct = msgspec.defstruct(
+                "Arguments",
+                [_field(one, hints) for one in parameters],
+                forbid_unknown_fields=True,
+                kw_only=not self._plain,
+            )
+            self._decoder = msgspec.json.Decoder(self._struct)
+        except (TypeError, ValueError, NameError) as error:
+            raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
+        self.returns: Any = hints.get("return", Any)
+        self._kinds = [(one.name, one.kind) for one in parameters]
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Bind arguments as a call would, and encode them.
+
+        Raises:
+            PayloadError: They do not fit the signature or its type hints, or cannot be stored as JSON.
+        """
+        what = f"the arguments of task {self._task}"
+        try:
+            bound = self._struct(*args, **kwargs) if self._plain else self._bind(args, kwargs)
+            payload = msgspec.json.encode(bound)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise PayloadError(f"{what}: {error or type(error).__name__}") from error
+        check(payload, bound, what)
+        try:
+            self._decoder.decode(payload)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise PayloadError(f"{what} do not fit its signature {self._signature}: {error}") from error
+        return payload
+
+    def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Stored arguments, restored by the type hints.
+
+        Raises:
+            Unreadable: They do not fit the signature.
+        """
+        try:
+            bound = self._decoder.decode(payload)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise Unreadable(f"stored arguments do not fit task {self._task}{self._signature}: {error}") from error
+        if self._plain:
+            return msgspec.structs.astuple(bound), {}
+        return self._unbind(bound)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> msgspec.Struct:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return self._struct(**bound.arguments)
+
+    def _unbind(self, bound: msgspec.Struct) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for name, kind in self._kinds:
+            value = getattr(bound, name)
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args.extend(value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs.update(value)
+            elif kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return tuple(args), kwargs
+
+
+def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    hint = hints.get(one.name, Any)
+    if one.kind is one.VAR_POSITIONAL:
+        return one.name, tuple[hint, ...], ()  # type: ignore[valid-type]  # a hint known at run time only
+    if one.kind is one.VAR_KEYWORD:
+        return one.name, dict[str, hint], msgspec.field(default_factory=dict)  # type: ignore[valid-type]
+    if one.default is one.empty:
+        return one.name, hint, msgspec.NODEFAULT
+    default = one.default
+    if isinstance(default, str | int | float | bytes | None):
+        return one.name, hint, default
+    return one.name, hint, msgspec.field(default_factory=lambda: copy.copy(default))
+
+
+@frozen(kw_only=True)
+class Definition:
+    """A registered task: what a worker needs to run its jobs."""
+
+    name: str
+    """What its jobs name it by."""
+
+    handler: Callable[..., Any]
+    """The function."""
+
+    options: Options
+    """The options of its jobs."""
+
+    signature: Signature
+    """How its arguments are bound."""
+
+    is_async: bool
+    """Whether the handler is a coroutine function and runs on the loop, otherwise in a thread."""
+
+    @classmethod
+    def of(cls, handler: Callable[..., Any], name: str | None, options: Mapping[str, Any]) -> Self:
+        """Define a task for a function.
+
+        Raises:
+            ConfigError: Its signature cannot be used.
+            InvalidArgument: The name or an option cannot be used.
+        """
+        name = name or getattr(handler, "__name__", "")
+        if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
+            raise InvalidArgument(f"a task is named by 1 to 256 printable characters, not {name!r}")
+        return cls(
+            name=name,
+            handler=handler,
+            options=Options.of(options),
+            signature=Signature(name, handler),
+            is_async=inspect.iscoroutinefunction(handler),
+        )
