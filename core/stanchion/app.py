@@ -272,11 +272,22 @@ class Stanchion:
         """Give connections back. Not needed before a program ends."""
         self.engine.backend.close()
 
+    async def aclose(self) -> None:
+        """`close`, and the connections of the running loop as well."""
+        await self.engine.release_twin()
+        self.engine.backend.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def _handle(self, draft: Draft[R], answer: Inserted) -> Job[R]:
         return Job(self.engine, answer.record or draft.item, draft.returns, created=answer.created)

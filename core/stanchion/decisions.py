@@ -99,7 +99,7 @@ class TaskUnknown(_FromRun):
 
 @frozen(kw_only=True)
 class Cancelled(_FromRun):
-    """The handler cancels its own job."""
+    """The handler cancels its own job, or stopped because it was asked to."""
 
     event: ClassVar = Event.CANCEL
     reason: str = ""
@@ -313,8 +313,7 @@ def _move(case: _Case, signal: Signal, roll: float) -> Move:
         case TaskUnknown():
             return case.wait(State.SCHEDULED, _unknown_wait(case.job), case.counted("snoozed", "unknown"))
         case Cancelled():
-            notes = {**case.counted("attempts"), "cancel": signal.reason.encode()}
-            return case.end(State.CANCELLED, notes, reason=signal.reason)
+            return case.end(State.CANCELLED, case.counted("attempts"), reason=signal.reason)
         case CancelAsked():
             return _cancel(case, signal)
         case RetryAsked():

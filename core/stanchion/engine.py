@@ -22,7 +22,7 @@ from stanchion.plugins import Plugins
 from stanchion.queries import Claimed, Inserted
 from stanchion.retries import Policy
 from stanchion.states import FINAL, Event, State
-from stanchion.steps import Call, Pause, Steps, T, adrive, drive
+from stanchion.steps import ONCE, PATIENT, Call, Pause, Pauses, Steps, T, adrive, drive
 
 TRIES: Final = 5
 """How often a change is decided anew when others changed the job meanwhile."""
@@ -74,19 +74,27 @@ class Report:
 class Engine:
     """Runs operations on one backend, for one application."""
 
-    def __init__(self, backend: Backend, plugins: Plugins, *, roll: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        plugins: Plugins,
+        *,
+        roll: Callable[[], float] = random.random,
+        pauses: Pauses = PATIENT,
+    ) -> None:
         self.backend = backend
         self.plugins = plugins
         self._roll = roll
+        self._pauses = pauses
         self._twins: Any = None
 
     def run(self, steps: Steps[T]) -> T:
         """Run an operation here and now."""
-        return drive(steps, self.backend)
+        return drive(steps, self.backend, self._pauses)
 
     async def arun(self, steps: Steps[T]) -> T:
         """Run an operation on the running loop."""
-        return await adrive(steps, self.twin())
+        return await adrive(steps, self.twin(), self._pauses)
 
     def twin(self) -> Any:
         """The async backend of the running loop: the backend's own, or an adapter that calls it inline."""
@@ -104,11 +112,18 @@ class Engine:
             self._twins[loop] = twin
         return twin
 
+    async def release_twin(self) -> None:
+        """Close the async backend of the running loop, if it has connections of its own."""
+        import asyncio
+
+        twin = (self._twins or {}).pop(asyncio.get_running_loop(), None)
+        if twin is not None and isinstance(self.backend, HasAsync):
+            await twin.close()
+
     def within(self, deadline: timedelta) -> "Engine":
-        """An engine on the same store whose calls give up after a deadline, with connections of its own."""
-        if not isinstance(self.backend, HasDeadlines):
-            return self
-        return Engine(self.backend.within(deadline), self.plugins, roll=self._roll)
+        """An engine on the same store that tries each call once and up to a deadline, on connections of its own."""
+        backend = self.backend.within(deadline) if isinstance(self.backend, HasDeadlines) else self.backend
+        return Engine(backend, self.plugins, roll=self._roll, pauses=ONCE)
 
     def insert(self, items: Iterable[Item]) -> Steps[list[Inserted]]:
         """Create jobs. One whose key was made by this call and exists was created by an earlier try of it."""

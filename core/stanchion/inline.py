@@ -7,6 +7,7 @@ For stores inside this process or file a call is shorter than handing it to a th
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from attrs import frozen
 
@@ -17,6 +18,9 @@ from stanchion.jobs import Item, Record
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import State
+
+SLICE: Final = timedelta(milliseconds=250)
+"""How long a thread waits at a time, so that one whose caller was cancelled is soon gone."""
 
 
 @frozen
@@ -53,7 +57,12 @@ class Inline:
         return self.backend.count(queues)
 
     async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        return await asyncio.to_thread(self.backend.wait, queues, timeout)
+        left = timeout
+        while left > SLICE:
+            if await asyncio.to_thread(self.backend.wait, queues, SLICE):
+                return True
+            left -= SLICE
+        return await asyncio.to_thread(self.backend.wait, queues, left)
 
     async def queues(self) -> Mapping[str, QueueSettings]:
         return self.backend.queues()

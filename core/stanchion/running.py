@@ -100,6 +100,11 @@ class RunningJob:
         with self._lock:
             self._log = [*self._log, line.encode("utf-8", "backslashreplace")[:4096]][-LIST_LENGTH:]
 
+    @property
+    def has_news(self) -> bool:
+        """For the worker: whether anything was written since it last asked."""
+        return bool(self._notes or self._log)
+
     def cancel(self) -> None:
         """For the worker: tell the handler to stop."""
         self._cancelled.set()

@@ -5,7 +5,8 @@ a `Backend`, a few others over an `AsyncBackend` (the idea is psycopg's `generat
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from stanchion.errors import Unavailable
@@ -22,7 +23,7 @@ class Call(NamedTuple):
     args: tuple[Any, ...] = ()
     """Its positional arguments."""
 
-    kwargs: dict[str, Any] = {}
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     """Its keyword arguments."""
 
     of: Any = None
@@ -39,12 +40,17 @@ class Pause(NamedTuple):
 Steps = Generator[Call | Pause, Any, T]
 """An operation that ends in a T."""
 
-PAUSES: Final = (0.05, 0.25, 1.0, None)
-"""Seconds to wait before a call whose outcome is unknown is repeated, none: no more. A restart of the store or a
-cut connection is ridden out. Every verb may be repeated (see `stanchion.backend`)."""
+Pauses = Sequence[float | None]
+"""Seconds to wait before a call whose outcome is unknown is repeated; none: no more."""
+
+PATIENT: Final[Pauses] = (0.05, 0.25, 1.0, None)
+"""A cut connection or a quick restart of the store is ridden out. Every verb may be repeated (`stanchion.backend`)."""
+
+ONCE: Final[Pauses] = (None,)
+"""For callers that try again in their own time."""
 
 
-def drive(steps: "Steps[T]", backend: Any) -> T:
+def drive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
     """Run an operation on a backend.
 
     Raises:
@@ -57,7 +63,7 @@ def drive(steps: "Steps[T]", backend: Any) -> T:
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = time.sleep(step.seconds) if isinstance(step, Pause) else _call(step, backend)
+                reply = time.sleep(step.seconds) if isinstance(step, Pause) else _call(step, backend, pauses)
             except BaseException as raised:  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
@@ -65,9 +71,9 @@ def drive(steps: "Steps[T]", backend: Any) -> T:
         return result
 
 
-def _call(call: Call, backend: Any) -> Any:
+def _call(call: Call, backend: Any, pauses: Pauses) -> Any:
     verb = getattr(call.of or backend, call.verb)
-    for pause in PAUSES:
+    for pause in pauses:
         try:
             return verb(*call.args, **call.kwargs)
         except Unavailable:
@@ -77,7 +83,7 @@ def _call(call: Call, backend: Any) -> Any:
     raise AssertionError("the last pause is none")
 
 
-async def adrive(steps: "Steps[T]", backend: Any) -> T:
+async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
     """Run an operation on an async backend.
 
     Raises:
@@ -92,7 +98,7 @@ async def adrive(steps: "Steps[T]", backend: Any) -> T:
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = await (sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend))
+                reply = await (sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend, pauses))
             except BaseException as raised:  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
@@ -100,11 +106,11 @@ async def adrive(steps: "Steps[T]", backend: Any) -> T:
         return result
 
 
-async def _acall(call: Call, backend: Any) -> Any:
+async def _acall(call: Call, backend: Any, pauses: Pauses) -> Any:
     from asyncio import sleep
 
     verb = getattr(call.of or backend, call.verb)
-    for pause in PAUSES:
+    for pause in pauses:
         try:
             return await verb(*call.args, **call.kwargs)
         except Unavailable:

@@ -1,0 +1,5 @@
+"""Workers: what claims jobs, runs their handlers and settles their outcomes."""
+
+from stanchion.worker.worker import Worker
+
+__all__ = ["Worker"]

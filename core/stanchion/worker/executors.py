@@ -1,0 +1,112 @@
+"""Executors: how a handler is called, and what its end means."""
+
+import contextvars
+from asyncio import AbstractEventLoop, CancelledError
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from typing import Any
+
+from attrs import evolve
+
+from stanchion.decisions import Cancelled, Completed, Ended, Failed, Snoozed, TaskUnknown, hand_back
+from stanchion.errors import PayloadError
+from stanchion.outcomes import Cancel, Fail, Retry, Snooze
+from stanchion.payloads import Failure, Unreadable, decode_spec, encode, failure_of
+from stanchion.plugins import Plugins
+from stanchion.running import RunningJob, current
+from stanchion.tasks import Definition
+from stanchion.worker.runs import Run, Stop, monotonic
+
+
+async def perform(
+    run: Run, definition: Definition | None, plugins: Plugins, threads: Executor, loop: AbstractEventLoop
+) -> Ended | None:
+    """Call the handler of a run; what happened to it, or none if there is nothing left to say."""
+    run.definition = definition
+    try:
+        if definition is None:
+            return TaskUnknown()
+        raw, policy = decode_spec(run.record.spec)
+        args, kwargs = definition.signature.decode(raw)
+    except Unreadable as error:
+        return Failed(failure=Failure("Unreadable", str(error), run=run.record.run), for_good=True)
+    run.policy, run.job = policy, RunningJob(run.record, policy)
+    run.started_at, run.started = monotonic(), True
+    try:
+        if definition.is_async:
+            result = await _call_async(run.job, definition, plugins, args, kwargs)
+        else:
+            context = contextvars.copy_context()
+            result = await loop.run_in_executor(
+                threads, context.run, _call_sync, run.job, definition, plugins, args, kwargs
+            )
+        return _outcome(run, run.job, result)
+    except CancelledError as error:
+        return _stopped(run, run.job, error)
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises fails its attempt, and only that
+        return _raised(run, run.job, error)
+    finally:
+        run.ended_at = monotonic()
+
+
+async def _call_async(
+    job: RunningJob, definition: Definition, plugins: Plugins, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    current.set(job)  # the run's own asyncio task, so its own context
+    managers = plugins.around(job)
+    if not managers:
+        return await definition.handler(*args, **kwargs)
+    with ExitStack() as stack:
+        for manager in managers:
+            stack.enter_context(manager)
+        return await definition.handler(*args, **kwargs)
+
+
+def _call_sync(
+    job: RunningJob, definition: Definition, plugins: Plugins, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    current.set(job)
+    with ExitStack() as stack:
+        for manager in plugins.around(job):
+            stack.enter_context(manager)
+        return definition.handler(*args, **kwargs)
+
+
+def _outcome(run: Run, job: RunningJob, result: Any) -> Ended:
+    number = run.record.run
+    match result:
+        case Retry():
+            failure = Failure("Retry", result.reason, run=number)
+            return _with_notes(job, Failed(failure=failure, wait=result.after))
+        case Fail():
+            return _with_notes(job, Failed(failure=Failure("Fail", result.reason, run=number), for_good=True))
+        case Snooze():
+            return _with_notes(job, Snoozed(until=result.until))
+        case Cancel():
+            return _with_notes(job, Cancelled(reason=result.reason))
+    try:
+        return _with_notes(job, Completed(result=encode(result, f"the result of task {run.record.task}")))
+    except PayloadError as error:
+        return _raised(run, job, error)
+
+
+def _raised(run: Run, job: RunningJob, error: BaseException) -> Ended:
+    if run.stop is Stop.CANCEL:
+        return _with_notes(job, Cancelled())
+    return _with_notes(job, Failed(failure=failure_of(error, run.record.run)))
+
+
+def _stopped(run: Run, job: RunningJob, error: CancelledError) -> Ended | None:
+    match run.stop:
+        case Stop.CANCEL | None:
+            return _raised(run, job, error)
+        case Stop.SHUTDOWN:
+            notes, append = job.take()
+            return hand_back(run.policy, started=True, notes=notes, append=append)
+        case Stop.TIMEOUT | Stop.LEASE:
+            return None  # the keeper has recorded the one; the other is not ours to record any more
+
+
+def _with_notes(job: RunningJob, signal: Any) -> Ended:
+    notes, append = job.take()
+    return evolve(signal, notes=notes, append=append) if notes or append else signal

@@ -1,0 +1,230 @@
+"""The keeper: a thread beside the loop that keeps a worker's leases, so that no handler can stop it.
+
+It extends leases, sends what handlers wrote, hears of requests to cancel, ends runs that go past their limit,
+sweeps what is due, and ticks plugins. It makes each call once, with a deadline of a sixth of the lease, on
+connections of its own.
+"""
+
+import logging
+import threading
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from stanchion.backend import Topic, Watch, WatchesJobs
+from stanchion.changes import Applied
+from stanchion.decisions import Beaten, TimedOut
+from stanchion.engine import Engine, Report
+from stanchion.errors import JobNotFound, LeaseLost, StanchionError
+from stanchion.payloads import Failure
+from stanchion.worker.runs import Run, Stop, monotonic
+
+_log: Final = logging.getLogger("stanchion.worker")
+
+TICK: Final = 1.0
+"""Seconds between two calls of the hook `tick`."""
+
+PAUSE: Final = 0.25
+"""Seconds that the keeper sleeps at most: how late it notices that it shall stop."""
+
+
+class Keeper:
+    """One worker's keeper.
+
+    Args:
+        engine: What to call the backend through; made for this thread.
+
+        runs: The worker's runs by claim and job; the loop adds and removes, the keeper reads a copy.
+
+        loop: Where async handlers run.
+
+        queues: What to sweep.
+
+        lease: How long claims and beats last.
+
+        sweep: How often to sweep.
+
+        settled: To be called on the loop for a run that the keeper has settled.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        runs: Mapping[object, Run],
+        loop: AbstractEventLoop,
+        *,
+        queues: Sequence[str],
+        lease: timedelta,
+        sweep: timedelta,
+        settled: Callable[[Run], None],
+    ) -> None:
+        self._thread = threading.Thread(target=self._keep, name="stanchion-keeper", daemon=True)
+        self._engine = engine.within(lease / 6)
+        self._runs, self._loop, self._queues, self._settled = runs, loop, queues, settled
+        self._lease, self._sweep = lease, sweep.total_seconds()
+        self._lease_seconds = lease.total_seconds()
+        self._swept_at = self._ticked_at = 0.0
+        self._watch: Watch | None = None
+        self._own = self._engine.backend is not engine.backend
+        self._ending = threading.Event()
+
+    def start(self) -> None:
+        """Begin to keep."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; it is gone within `PAUSE` and one call's deadline."""
+        self._ending.set()
+
+    def join(self) -> None:
+        """Wait until the thread is gone."""
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            for duty in (self._time_out, self._beat, self._let_go, self._sweep_due, self._tick, self._listen):
+                try:
+                    duty()
+                except StanchionError as error:
+                    _log.warning("the keeper could not %s: %s", duty.__name__.strip("_").replace("_", " "), error)
+                except Exception:  # the leases of every run hang on this thread
+                    _log.exception("the keeper failed to %s", duty.__name__.strip("_").replace("_", " "))
+        if self._watch is not None:
+            self._watch.close()
+        if self._own:
+            self._engine.backend.close()
+
+    def _time_out(self) -> None:
+        """Record runs that went past their limit as timed out, and tell their handlers to stop."""
+        now = monotonic()
+        late = [run for run in list(self._runs.values()) if _in_handler(run) and now >= run.deadline]
+        for run in late:
+            run.settled = True
+            self._stop(run, Stop.TIMEOUT)
+        if not late:
+            return
+        reports = [self._timed_out(run, now) for run in late]
+        try:
+            self._engine.run(self._engine.report(reports))
+        except StanchionError:
+            for run in late:
+                run.settled = False
+            raise
+        for run in late:
+            self._loop.call_soon_threadsafe(self._settled, run)
+
+    def _timed_out(self, run: Run, now: float) -> Report:
+        limit = run.policy.timeout.total_seconds()
+        failure = Failure("timed_out", f"it ran past its limit of {limit:g} s", run=run.record.run)
+        notes, append = run.job.take() if run.job else ({}, {})
+        signal = TimedOut(failure=failure, notes=notes, append=append)
+        return Report(run.record, signal, run.policy, timedelta(seconds=now - run.started_at))
+
+    def _beat(self) -> None:
+        """Extend the leases that are a third over, and send what handlers wrote."""
+        now = monotonic()
+        due = [run for run in list(self._runs.values()) if now >= run.beat_at or _has_news(run)]
+        if not due:
+            return
+        taken = [run.job.take() if run.job else ({}, {}) for run in due]
+        reports = [
+            Report(run.record, Beaten(lease=self._lease, notes=notes, append=append), run.policy)
+            for run, (notes, append) in zip(due, taken, strict=True)
+        ]
+        try:
+            answers = self._engine.run(self._engine.report(reports))
+        except StanchionError:
+            for run, (notes, append) in zip(due, taken, strict=True):
+                if run.job:
+                    run.job.put_back(notes, append)
+            raise
+        touched = []
+        for run, answer in zip(due, answers, strict=True):
+            if isinstance(answer, Applied):
+                run.lease_ends, run.beat_at = now + self._lease_seconds, now + self._lease_seconds / 3
+                if answer.revision != run.revision:
+                    touched.append(run)
+            elif isinstance(answer, LeaseLost) and not run.settled:
+                _log.warning("%s", answer)
+                self._abandon(run)
+        self._look_at(touched)
+
+    def _let_go(self) -> None:
+        """Stop handlers whose lease will be over before another beat could save it."""
+        now = monotonic()
+        for run in list(self._runs.values()):
+            if not run.settled and now >= run.lease_ends - self._lease_seconds / 6:
+                _log.error("job %s: its lease could not be extended, its handler is stopped", run.record.id)
+                self._abandon(run)
+
+    def _abandon(self, run: Run) -> None:
+        run.settled = True
+        self._stop(run, Stop.LEASE)
+        self._loop.call_soon_threadsafe(self._settled, run)
+
+    def _sweep_due(self) -> None:
+        now = monotonic()
+        if now - self._swept_at >= self._sweep:
+            self._swept_at = now
+            moved = self._engine.run(self._engine.sweep(self._queues))
+            if moved and self._engine.plugins.listening("swept"):
+                self._engine.plugins.tell("swept", count=moved)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        if now - self._ticked_at >= TICK:
+            self._ticked_at = now
+            self._engine.plugins.tell("tick")
+
+    def _listen(self) -> None:
+        """Sleep until something is due, or a run was touched from outside."""
+        pause = self._pause()
+        if not isinstance(self._engine.backend, WatchesJobs):
+            self._ending.wait(pause)
+            return
+        try:
+            if self._watch is None:
+                self._watch = self._engine.backend.watch(self._queues, Topic.TOUCHED)
+            heard = self._watch.next(timedelta(seconds=pause))
+        except StanchionError:
+            self._ending.wait(pause)
+            raise
+        self._look_at([run for run in list(self._runs.values()) if run.record.id in heard])
+
+    def _pause(self) -> float:
+        now = monotonic()
+        nexts = [now + PAUSE, self._swept_at + self._sweep, self._ticked_at + TICK]
+        for run in list(self._runs.values()):
+            nexts.append(run.beat_at)
+            if _in_handler(run):
+                nexts.append(run.deadline)
+        return max(0.005, min(nexts) - now)
+
+    def _look_at(self, runs: Sequence[Run]) -> None:
+        """Stop the handlers of runs that somebody asked to cancel."""
+        for run in runs:
+            try:
+                record = self._engine.run(self._engine.get(run.record.id))
+            except JobNotFound:
+                continue
+            if record.claim != run.record.claim:
+                continue
+            run.revision = record.revision
+            if record.cancel_requested and run.stop is None:
+                self._stop(run, Stop.CANCEL)
+
+    def _stop(self, run: Run, why: Stop) -> None:
+        run.stop = run.stop or why
+        if run.job is not None:
+            run.job.cancel()
+        if run.task is not None and run.definition is not None and run.definition.is_async:
+            self._loop.call_soon_threadsafe(run.task.cancel)
+
+
+def _in_handler(run: Run) -> bool:
+    return run.started and run.ended_at is None and not run.settled
+
+
+def _has_news(run: Run) -> bool:
+    return run.job is not None and run.job.has_news and not run.settled

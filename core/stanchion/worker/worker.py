@@ -1,0 +1,269 @@
+"""The worker: claims jobs as slots become free, and starts their handlers."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Final
+
+from stanchion.app import Stanchion
+from stanchion.config import Config
+from stanchion.decisions import Ended, TaskUnknown, hand_back
+from stanchion.engine import Report
+from stanchion.errors import InvalidArgument, StanchionError
+from stanchion.jobs import Record, new_key
+from stanchion.queries import Claimed
+from stanchion.queues import check_name
+from stanchion.worker.executors import perform
+from stanchion.worker.keeper import Keeper
+from stanchion.worker.runs import Run, Stop, monotonic
+from stanchion.worker.settling import Outbox
+
+_log: Final = logging.getLogger("stanchion.worker")
+
+POLL: Final = timedelta(seconds=5)
+"""How often an idle worker looks for jobs although nothing woke it: the cost of a lost wake."""
+
+PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
+"""Seconds between tries while the backend cannot be reached; the last is repeated, so a worker resumes quickly."""
+
+_CANCELLED: Final = 1.0
+"""Seconds that cancelled handlers have to end, once the grace of a shutdown is over."""
+
+
+class Worker:
+    """Runs the jobs of an application.
+
+    Args:
+        app: The application whose tasks it knows.
+
+        queues: Which queues to claim from, in strict order; those of the application's tasks unless given.
+
+        burst: Stop once nothing can be claimed and nothing runs here.
+
+    Concurrency, lease, sweep and grace are the application's settings (see `stanchion.config.Config`).
+
+    Raises:
+        InvalidArgument: There is no queue to claim from, or a name is none.
+    """
+
+    def __init__(self, app: Stanchion, *, queues: Sequence[str] | None = None, burst: bool = False) -> None:
+        own = dict.fromkeys(task.options.queue for task in app.tasks.values())
+        self.queues = [check_name(queue) for queue in (own if queues is None else queues)]
+        """What it claims from, in this order."""
+        if not self.queues:
+            raise InvalidArgument("a worker needs a queue: the application has no tasks, and none were named")
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{new_key()[-6:]}"
+        """Its name, never used by another worker."""
+        self._app, self._engine, self._burst = app, app.engine, burst
+        self._config: Config = app.config
+        self._runs: dict[object, Run] = {}
+        self._active = 0
+        self._stopping = False
+        self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
+
+    def run(self) -> list[str]:
+        """Work until stopped by SIGTERM or SIGINT, or for a burst until there is nothing to do.
+
+        Answers the ids of jobs whose threads did not return in time. They still hold their jobs: call `abandon`
+        immediately before the process exits, or wait for them.
+        """
+        asyncio.run(self.main(signals=True))
+        return [run.record.id for run in self._runs.values()]
+
+    def abandon(self) -> None:
+        """Hand back the jobs of threads that did not return. Nothing may run after this but the process's exit."""
+        reports = [Report(run.record, self._handed_back(run), run.policy) for run in self._runs.values()]
+        self._engine.run(self._engine.report(reports))
+
+    async def main(self, *, signals: bool = False) -> None:
+        """Work on the running loop until stopped.
+
+        Args:
+            signals: Stop at SIGTERM and SIGINT; a second one stops without waiting for handlers.
+        """
+        loop = asyncio.get_running_loop()
+        self._begin()
+        if signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+        keeper = Keeper(
+            self._engine,
+            self._runs,
+            loop,
+            queues=self.queues,
+            lease=self._config.lease,
+            sweep=self._config.sweep,
+            settled=self._forget,
+        )
+        delivery = asyncio.create_task(self._outbox.deliver())
+        keeper.start()
+        self._app.plugins.tell("worker_started", worker=self.name)
+        _log.info("worker %s serves %s, %d at a time", self.name, ", ".join(self.queues), self._config.concurrency)
+        try:
+            await self._claim_until_stopped()
+            await self._shut_down()
+        finally:
+            keeper.stop()
+            delivery.cancel()
+            await asyncio.gather(delivery, return_exceptions=True)
+            await asyncio.to_thread(keeper.join)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            await self._engine.release_twin()
+            self._app.plugins.tell("worker_stopped", worker=self.name)
+            _log.info("worker %s stopped", self.name)
+
+    async def step(self) -> int:
+        """Sweep once, claim once, run what was claimed to its end and settle it; how many were.
+
+        For tests: no keeper runs, so with a virtual clock nothing happens but this.
+        """
+        self._begin()
+        await self._engine.arun(self._engine.sweep(self.queues))
+        claimed = await self._claim(self._config.concurrency)
+        delivery = asyncio.create_task(self._outbox.deliver())
+        try:
+            await asyncio.gather(*[self._start(record, monotonic()) for record in claimed.records])
+            await self._outbox.emptied()
+        finally:
+            delivery.cancel()
+            await asyncio.gather(delivery, return_exceptions=True)
+        return len(claimed.records)
+
+    def stop(self) -> None:
+        """Stop claiming, give handlers their grace, hand back what did not end. Twice: without grace.
+
+        Call it on the worker's loop.
+        """
+        if self._stopping:
+            self._hurry.set()
+        self._stopping = True
+        self._wanted.set()
+
+    def _begin(self) -> None:
+        self._wanted = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._stopping = False
+        self._outbox = Outbox(self._engine, self._forget)
+
+    async def _claim_until_stopped(self) -> None:
+        failures = 0
+        while not self._stopping:
+            free = self._config.concurrency - self._active
+            if free <= 0 or len(self._runs) >= 2 * self._config.concurrency:
+                await self._until_wanted(None)
+                continue
+            started = monotonic()
+            try:
+                claimed = await self._claim(free)
+                failures = 0
+                for record in claimed.records:
+                    self._start(record, started)
+                if claimed.records or claimed.more:
+                    await asyncio.sleep(0)  # lets the handlers start, and those that end at once end
+                elif self._burst and not self._runs:
+                    return
+                else:
+                    await self._idle(claimed)
+            except StanchionError as error:
+                _log.warning("cannot claim, trying again: %s", error)
+                await self._until_wanted(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+
+    async def _claim(self, limit: int) -> Claimed:
+        return await self._engine.arun(
+            self._engine.claim(self.queues, limit, self.name, self._config.lease)
+        )
+
+    async def _idle(self, claimed: Claimed) -> None:
+        """Wait for a wake, the next due time, or to be stopped; a burst, for its last runs to end."""
+        timeout = POLL
+        if claimed.next_due_at is not None:
+            timeout = min(POLL, max(timedelta(0), claimed.next_due_at - claimed.now))
+        if self._burst:
+            await self._until_wanted(min(timeout.total_seconds(), 0.05))
+            return
+        self._wanted.clear()
+        waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
+        stopping = asyncio.create_task(self._until_stopping())
+        done, pending = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _until_stopping(self) -> None:
+        while not self._stopping:
+            await self._until_wanted(None)
+
+    async def _until_wanted(self, timeout: float | None) -> None:
+        """Wait until a slot became free or the worker was stopped."""
+        try:
+            await asyncio.wait_for(self._wanted.wait(), timeout)
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    def _start(self, record: Record, claimed_at: float) -> "asyncio.Task[None]":
+        run = Run(record, claimed_at, self._config.lease.total_seconds())
+        self._runs[record.id, record.claim] = run
+        self._active += 1
+        run.task = asyncio.create_task(self._perform(run))
+        return run.task
+
+    async def _perform(self, run: Run) -> None:
+        record = run.record
+        try:
+            definition = self._app.tasks.get(record.task)
+            outcome = await perform(
+                run, definition, self._app.plugins, self._threads, asyncio.get_running_loop()
+            )
+            if isinstance(outcome, TaskUnknown):
+                _log.error("job %s: task %r is not registered here; it is put off", record.id, record.task)
+            if run.settled:
+                if outcome is not None and run.stop in (Stop.TIMEOUT, Stop.LEASE):
+                    _log.warning("job %s: its handler ended after the job was taken from it", record.id)
+            elif outcome is not None:
+                self._outbox.put(run, outcome)
+        finally:
+            self._active -= 1
+            self._wanted.set()
+
+    def _forget(self, run: Run) -> None:
+        """The run's outcome is known to the backend: it needs no lease any more."""
+        self._runs.pop((run.record.id, run.record.claim), None)
+        self._wanted.set()
+
+    async def _shut_down(self) -> None:
+        tasks = {run.task for run in self._runs.values() if run.task is not None and not run.task.done()}
+        if tasks:
+            hurry = asyncio.create_task(self._hurry.wait())
+            grace = asyncio.create_task(asyncio.wait(tasks))
+            await asyncio.wait(
+                {hurry, grace},
+                timeout=self._config.grace.total_seconds(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            hurry.cancel()
+            for run in list(self._runs.values()):
+                if run.task is not None and not run.task.done() and run.stop is None:
+                    run.stop = Stop.SHUTDOWN
+                    if run.job is not None:
+                        run.job.cancel()
+                    if run.definition is not None and run.definition.is_async:
+                        run.task.cancel()
+            await asyncio.wait({grace}, timeout=_CANCELLED)
+            grace.cancel()
+        try:
+            await asyncio.wait_for(self._outbox.emptied(), self._config.lease.total_seconds())
+        except TimeoutError:
+            _log.error("the outcomes of %d runs could not be recorded before the worker ended", len(self._runs))
+
+    def _handed_back(self, run: Run) -> Ended:
+        notes, append = run.job.take() if run.job else ({}, {})
+        return hand_back(run.policy, started=run.started, notes=notes, append=append)
