@@ -1,13 +1,11 @@
 """The Redis backend: one atomic script for each verb, on Redis 6.2 or newer and Valkey."""
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from stanchion.backend import Clock, Limits, Topic
@@ -17,7 +15,7 @@ from stanchion.jobs import Item, Record
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import State
-from stanchion_redis.connections import DEADLINE, connect, connect_async, inspect_server, split_url, translating
+from stanchion_redis.connections import DEADLINE, Clients, Inspection, split_url, translating
 from stanchion_redis.operations import LIMITS, SCRIPTS, Operations, Script, Sent
 from stanchion_redis.watching import AsyncRedisWatch, RedisWatch
 
@@ -25,10 +23,6 @@ T = TypeVar("T")
 
 SLICE: Final = timedelta(seconds=5)
 """The longest that one blocking read lasts, so that a connection that died unnoticed is found out."""
-
-
-MILLISECOND: Final = 0.001
-"""The shortest blocking read; zero would block for ever."""
 
 
 class RedisBackend:
@@ -53,15 +47,16 @@ class RedisBackend:
         namespace: str,
         clock: Clock | None = None,
         deadline: timedelta = DEADLINE,
-        clients: "Clients | None" = None,
+        clients: Clients | None = None,
     ) -> None:
-        self._url, self._namespace, self._clock, self._deadline = url, namespace, clock, deadline
-        self._plain, self._allow_eviction = split_url(url)
-        self._clients = clients or Clients(self._plain)
+        self._url, self._namespace, self._clock = url, namespace, clock
+        plain, allow_eviction = split_url(url)
+        self._clients = clients or Clients(plain)
+        self._inspection = Inspection(url, allow_eviction)
+        self._deadline = deadline
         self._client = self._clients.sync(deadline)
         self._blocking = self._clients.sync(SLICE + deadline)
         self._operations = Operations(namespace, clock)
-        self._inspected = False
         self._closed = False
 
     @property
@@ -109,14 +104,23 @@ class RedisBackend:
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
         keys = [self._operations.keys.wake(queue) for queue in queues]
         end = time.monotonic() + timeout.total_seconds()
-        with translating(self._url), _WokenByClock(self._clock, lambda: self._client.lpush(keys[0], "1")):
+        with translating(self._url), self._woken_by_clock(keys):
             while not self._closed:
-                pause = min(end - time.monotonic(), SLICE.total_seconds())
-                if pause < MILLISECOND:
-                    return self._client.execute_command("LPOP", keys[0]) is not None
-                if self._blocking.execute_command("BLPOP", *keys, f"{pause:.3f}") is not None:
+                if self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
                     return True
+                if time.monotonic() >= end:
+                    break
         return False
+
+    @contextmanager
+    def _woken_by_clock(self, keys: Sequence[str]) -> Iterator[None]:
+        """While entered, wakes whenever a test moves its clock."""
+        end = self._clock.subscribe(lambda: self._client.lpush(keys[0], "1")) if self._clock else None
+        try:
+            yield
+        finally:
+            if end is not None:
+                end()
 
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
         """See `stanchion.backend.WatchesJobs`."""
@@ -125,19 +129,15 @@ class RedisBackend:
 
     def to_async(self) -> "AsyncRedisBackend":
         """See `stanchion.backend.HasAsync`."""
-        return AsyncRedisBackend(
-            self._url,
-            namespace=self._namespace,
-            clock=self._clock,
-            deadline=self._deadline,
-            clients=self._clients,
-        )
+        return AsyncRedisBackend(self)
 
     def within(self, deadline: timedelta) -> "RedisBackend":
         """See `stanchion.backend.HasDeadlines`."""
-        return RedisBackend(
+        twin = RedisBackend(
             self._url, namespace=self._namespace, clock=self._clock, deadline=deadline, clients=self._clients
         )
+        twin._inspection = self._inspection
+        return twin
 
     def close(self) -> None:
         self._closed = True
@@ -150,9 +150,8 @@ class RedisBackend:
             raise BackendError("this backend is closed")
         reply: Any = None
         with translating(self._url):
-            if not self._inspected:
-                inspect_server(self._client.info(), self._url, self._allow_eviction)
-                self._inspected = True
+            if not self._inspection.done:
+                self._inspection.conclude(self._client.info())
             try:
                 while True:
                     step = sent.send(reply)
@@ -175,19 +174,14 @@ class RedisBackend:
 
 
 class AsyncRedisBackend:
-    """The verbs over an async client, for one loop; arguments as for `RedisBackend`."""
+    """The verbs over an async client, for one loop: the twin of a `RedisBackend`."""
 
-    def __init__(
-        self, url: str, *, namespace: str, clock: Clock | None, deadline: timedelta, clients: "Clients"
-    ) -> None:
-        self._url = url
-        self._allow_eviction = split_url(url)[1]
-        self._client = clients.asynchronous(deadline)
-        self._blocking = clients.asynchronous(SLICE + deadline)
-        self._operations = Operations(namespace, clock)
-        self._clock = clock
-        self._inspected = False
-        self._closed = asyncio.Event()
+    def __init__(self, twin: RedisBackend) -> None:
+        self._twin, self._url, self._inspection = twin, twin._url, twin._inspection
+        self._client = twin._clients.asynchronous(twin._deadline)
+        self._blocking = twin._clients.asynchronous(SLICE + twin._deadline)
+        self._operations = Operations(twin._namespace, twin._clock)
+        self._closed = False
 
     @property
     def limits(self) -> Limits:
@@ -234,13 +228,12 @@ class AsyncRedisBackend:
     async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
         keys = [self._operations.keys.wake(queue) for queue in queues]
         end = time.monotonic() + timeout.total_seconds()
-        with translating(self._url):
-            while not self._closed.is_set():
-                pause = min(end - time.monotonic(), SLICE.total_seconds())
-                if pause < MILLISECOND:
-                    return await self._client.execute_command("LPOP", keys[0]) is not None
-                if await self._blocking.execute_command("BLPOP", *keys, f"{pause:.3f}") is not None:
+        with translating(self._url), self._twin._woken_by_clock(keys):
+            while not self._closed:
+                if await self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
                     return True
+                if time.monotonic() >= end:
+                    break
         return False
 
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
@@ -249,19 +242,18 @@ class AsyncRedisBackend:
             return await AsyncRedisWatch.open(self._blocking, self._operations.keys, queues, topic)
 
     async def close(self) -> None:
-        self._closed.set()
+        self._closed = True
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
         await self._blocking.connection_pool.disconnect()
 
     async def _run(self, sent: Sent[T]) -> T:
-        if self._closed.is_set():
+        if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
         with translating(self._url):
-            if not self._inspected:
-                inspect_server(await self._client.info(), self._url, self._allow_eviction)
-                self._inspected = True
+            if not self._inspection.done:
+                self._inspection.conclude(await self._client.info())
             try:
                 while True:
                     step = sent.send(reply)
@@ -283,30 +275,6 @@ class AsyncRedisBackend:
             return await self._client.execute_command("EVALSHA", sha, *rest)
 
 
-class Clients:
-    """Makes clients of one server."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def sync(self, deadline: timedelta) -> "redis.Redis":
-        """A sync client whose calls end within the deadline."""
-        return connect(self._url, deadline)
-
-    def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
-        """An async client whose calls end within the deadline."""
-        return connect_async(self._url, deadline)
-
-
-class _WokenByClock:
-    """While entered, wakes whenever a test moves its clock."""
-
-    def __init__(self, clock: Clock | None, wake: Callable[[], Any]) -> None:
-        self._clock, self._wake = clock, wake
-
-    def __enter__(self) -> None:
-        self._end = self._clock.subscribe(self._wake) if self._clock else None
-
-    def __exit__(self, *_: object) -> None:
-        if self._end:
-            self._end()
+def _slice(end: float) -> str:
+    """How long the next blocking read lasts, in seconds; zero would mean for ever."""
+    return f"{max(0.001, min(end - time.monotonic(), SLICE.total_seconds())):.3f}"

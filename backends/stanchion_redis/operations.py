@@ -17,7 +17,16 @@ from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, I
 from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion_redis.keys import Keys, grouped
-from stanchion_redis.wire import Argument, change_arguments, claimed, from_ms, item_arguments, record, span_ms, to_ms
+from stanchion_redis.wire import (
+    Argument,
+    change_arguments,
+    claimed,
+    from_ms,
+    item_arguments,
+    record,
+    span_ms,
+    to_ms,
+)
 
 T = TypeVar("T")
 Arguments = list[Argument]

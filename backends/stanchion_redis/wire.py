@@ -29,7 +29,7 @@ def to_ms(instant: datetime) -> int:
     return round(instant.timestamp() * 1000)
 
 
-def from_ms(ms: bytes | str | int | float) -> datetime:
+def from_ms(ms: bytes | str | float) -> datetime:
     """The instant of milliseconds since 1970; a damaged number is the end of time, which harms nothing."""
     try:
         return datetime.fromtimestamp(float(ms) / 1000, UTC)
@@ -174,9 +174,15 @@ def _tags(value: bytes | None) -> tuple[str, ...]:
 
 
 def _notes_and_lists(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    notes = {name[2:].decode(): value for name, value in fields.items() if name.startswith(b"n.")}
-    named = [name for name in fields if name.startswith(b"l.") and name.count(b".") == 2]
-    return {"notes": notes, "lists": _lists(fields, named) if named else {}}
+    further = [name for name in fields if len(name) > 1]  # the head's fields are single letters
+    if not further:
+        return _NOTHING_FURTHER
+    notes = {name[2:].decode("utf-8", "replace"): fields[name] for name in further if name.startswith(b"n.")}
+    named = [name for name in further if name.startswith(b"l.") and name.count(b".") == 2]
+    return {"notes": notes, "lists": _lists(fields, named)}
+
+
+_NOTHING_FURTHER: Final[dict[str, Any]] = {"notes": {}, "lists": {}}
 
 
 def _lists(fields: Mapping[bytes, bytes], named: Iterable[bytes]) -> dict[str, tuple[Entry, ...]]:

@@ -37,7 +37,8 @@ class RunningJob:
         """The job as it was claimed."""
         self.policy = policy
         """The job's own policy."""
-        self._cancelled = threading.Event()
+        self._cancelled = False
+        self._told: threading.Event | None = None
         self._lock = threading.Lock()
         self._notes: dict[str, bytes] = {}
         self._log: list[bytes] = []
@@ -65,11 +66,13 @@ class RunningJob:
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: somebody asked to cancel it, its time is up, or its lease is gone."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def wait_cancelled(self, timeout: float | timedelta) -> bool:
         """In a thread: wait until `cancelled`, up to the timeout; whether it is."""
-        return self._cancelled.wait(_positive(timeout))
+        with self._lock:
+            self._told = self._told or threading.Event()
+        return self._cancelled or self._told.wait(_positive(timeout))
 
     def progress(self, done: float, message: str = "") -> None:
         """Say how far the job is: from 0 to 1.
@@ -107,7 +110,10 @@ class RunningJob:
 
     def cancel(self) -> None:
         """For the worker: tell the handler to stop."""
-        self._cancelled.set()
+        self._cancelled = True
+        with self._lock:
+            if self._told is not None:
+                self._told.set()
 
     def take(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         """For the worker: what was written since it last asked, as notes and as entries of lists."""
