@@ -85,7 +85,9 @@ class Task(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """`enqueue`, async."""
         draft = self.job(*args, **kwargs)
-        return self._app._handle(draft, (await self._app.engine.arun(self._app.engine.insert([draft.item])))[0])
+        return self._app._handle(
+            draft, (await self._app.engine.arun(self._app.engine.insert([draft.item])))[0]
+        )
 
     def __repr__(self) -> str:
         return f"<Task {self.name} in queue {self.definition.options.queue}>"
@@ -179,7 +181,9 @@ class Stanchion:
         clock: Clock | None = None,
         **settings: Any,
     ) -> None:
-        self.config = Config.load({"backend": backend, "namespace": namespace, "plugins": plugins, **settings})
+        self.config = Config.load(
+            {"backend": backend, "namespace": namespace, "plugins": plugins, **settings}
+        )
         self.tasks: dict[str, Definition] = {}
         """The registered tasks by name."""
         self.plugins = Plugins(self.config.plugins)
@@ -315,9 +319,17 @@ class TaskDecorator:
     @overload
     def __call__(self, handler: Callable[P, R], /) -> Task[P, R]: ...
     def __call__(self, handler: Callable[..., Any], /) -> Task[..., Any]:
+        """Register the function.
+
+        Raises:
+            ConfigError: A task of that name exists, or the signature cannot be used.
+            InvalidArgument: The name cannot be used.
+        """
         definition = Definition.of(handler, self._name, self._options)
         if definition.name in self._app.tasks:
-            raise ConfigError(f"a task named {definition.name!r} is registered already; give one of them a name=")
+            raise ConfigError(
+                f"a task named {definition.name!r} is registered already; give one of them a name="
+            )
         self._app.tasks[definition.name] = definition
         return Task(self._app, definition)
 

@@ -51,7 +51,7 @@ class Move:
     """Its new clock: a timedelta counts from the backend's now; none: no clock."""
 
     head: Mapping[str, Any] = {}
-    """Changes to `priority` (int), `place` (Place, `KEEP` unless given) and `unique` (a digest to take, none to free)."""
+    """Changes to `priority` (int), `place` (Place; kept unless given), `unique` (a digest to take, none to free)."""
 
     notes: Mapping[str, bytes | Now | None] = {}
     """Notes to write. `NOW` stamps the backend's time as milliseconds in ASCII; none erases the note."""
@@ -222,6 +222,7 @@ def _appended(
     if not appends:
         return lists
     longer = {
-        name: (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:] for name, data in appends.items()
+        name: (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:]
+        for name, data in appends.items()
     }
     return {**lists, **longer}

@@ -106,7 +106,9 @@ class ResultTimeout(StanchionError, TimeoutError):
     """The job did not end within the time given; it goes on."""
 
     def __init__(self, job_id: str, state: State, timeout: timedelta) -> None:
-        super().__init__(f"job {job_id} is {state} after waiting {timeout.total_seconds():g} s for its result")
+        super().__init__(
+            f"job {job_id} is {state} after waiting {timeout.total_seconds():g} s for its result"
+        )
         self.job_id = job_id
         self.state = state
 

@@ -23,7 +23,9 @@ class Job(Generic[R]):
     Methods that ask the backend have async twins with the prefix `a`.
     """
 
-    def __init__(self, engine: Engine, record: Record | Item, returns: Any = Any, *, created: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, record: Record | Item, returns: Any = Any, *, created: bool = False
+    ) -> None:
         self._engine = engine
         self._record = record
         self._returns = returns
@@ -84,7 +86,9 @@ class Job(Generic[R]):
     @property
     def history(self) -> list[Happening]:
         """What happened to it, oldest first; the newest 100. Claims show in the runs they began."""
-        return decode_list(self._record.lists, "history", Happening) if isinstance(self._record, Record) else []
+        return (
+            decode_list(self._record.lists, "history", Happening) if isinstance(self._record, Record) else []
+        )
 
     @property
     def log(self) -> list[str]:

@@ -60,4 +60,3 @@ class Fail:
 
 Outcome = Retry | Snooze | Cancel | Fail
 """A handler's word on its job."""
-

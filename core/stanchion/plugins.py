@@ -52,7 +52,7 @@ class Plugins:
         for name, caller in self._each(hook):
             try:
                 caller(**arguments)
-            except Exception:  # a plugin must never lose a job, whatever it does
+            except Exception:  # noqa: BLE001 - a plugin must never lose a job, whatever it does
                 self.failures[name] = self.failures.get(name, 0) + 1
                 _log.exception("plugin %s raised in hook %s", name, hook)
 

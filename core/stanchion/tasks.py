@@ -72,7 +72,9 @@ class Options:
     priority: int = field(default=0, converter=check_priority)
     """-100 (last) to 100 (first)."""
 
-    key: str | None = field(default=None, converter=lambda value: value if value is None else check_key(value))
+    key: str | None = field(
+        default=None, converter=lambda value: value if value is None else check_key(value)
+    )
     """The job's own key: enqueuing twice with the same one makes one job. Random unless given."""
 
     delay: timedelta = field(default=timedelta(0), converter=lambda value: duration(value, "delay"))
@@ -227,7 +229,9 @@ class Signature:
         try:
             bound = self._decoder.decode(payload)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise Unreadable(f"stored arguments do not fit task {self._task}{self._signature}: {error}") from error
+            raise Unreadable(
+                f"stored arguments do not fit task {self._task}{self._signature}: {error}"
+            ) from error
         if self._plain:
             return msgspec.structs.astuple(bound), {}
         return self._unbind(bound)
