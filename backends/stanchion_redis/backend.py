@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from stanchion.backend import Clock, Limits, Topic
 from stanchion.changes import Applied, Change, Refused
@@ -15,7 +15,16 @@ from stanchion.jobs import Item, Record
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import State
-from stanchion_redis.connections import DEADLINE, Clients, Inspection, split_url, translating
+from stanchion_redis.connections import (
+    DEADLINE,
+    AsyncLane,
+    Clients,
+    Inspection,
+    Lane,
+    split_url,
+    translated,
+    translating,
+)
 from stanchion_redis.operations import LIMITS, SCRIPTS, Operations, Script, Sent
 from stanchion_redis.watching import AsyncRedisWatch, RedisWatch
 
@@ -55,6 +64,7 @@ class RedisBackend:
         self._inspection = Inspection(url, allow_eviction)
         self._deadline = deadline
         self._client = self._clients.sync(deadline)
+        self._lane = Lane(self._client)
         self._blocking = self._clients.sync(SLICE + deadline)
         self._operations = Operations(namespace, clock)
         self._closed = False
@@ -149,28 +159,29 @@ class RedisBackend:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
-        with translating(self._url):
+        try:
             if not self._inspection.done:
                 self._inspection.conclude(self._client.info())
-            try:
-                while True:
-                    step = sent.send(reply)
-                    if isinstance(step, Script):
-                        reply = self._evaluate(step)
-                    else:
-                        reply = self._client.execute_command(*step.args)
-            except StopIteration as end:
-                result: T = end.value
-                return result
+            while True:
+                step = sent.send(reply)
+                if isinstance(step, Script):
+                    reply = self._evaluate(step)
+                else:
+                    reply = self._client.execute_command(*step.args)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except (RedisError, OSError) as error:
+            raise translated(error, self._url) or error from error
 
     def _evaluate(self, script: Script) -> Any:
         text, sha = SCRIPTS[script.name]
         rest = (len(script.keys), *script.keys, *script.args)
         try:
-            return self._client.execute_command("EVALSHA", sha, *rest)
+            return self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
             self._client.script_load(text)
-            return self._client.execute_command("EVALSHA", sha, *rest)
+            return self._lane.send("EVALSHA", sha, *rest)
 
 
 class AsyncRedisBackend:
@@ -179,6 +190,7 @@ class AsyncRedisBackend:
     def __init__(self, twin: RedisBackend) -> None:
         self._twin, self._url, self._inspection = twin, twin._url, twin._inspection
         self._client = twin._clients.asynchronous(twin._deadline)
+        self._lane = AsyncLane(self._client)
         self._blocking = twin._clients.asynchronous(SLICE + twin._deadline)
         self._operations = Operations(twin._namespace, twin._clock)
         self._closed = False
@@ -251,28 +263,29 @@ class AsyncRedisBackend:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
-        with translating(self._url):
+        try:
             if not self._inspection.done:
                 self._inspection.conclude(await self._client.info())
-            try:
-                while True:
-                    step = sent.send(reply)
-                    if isinstance(step, Script):
-                        reply = await self._evaluate(step)
-                    else:
-                        reply = await self._client.execute_command(*step.args)
-            except StopIteration as end:
-                result: T = end.value
-                return result
+            while True:
+                step = sent.send(reply)
+                if isinstance(step, Script):
+                    reply = await self._evaluate(step)
+                else:
+                    reply = await self._client.execute_command(*step.args)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except (RedisError, OSError) as error:
+            raise translated(error, self._url) or error from error
 
     async def _evaluate(self, script: Script) -> Any:
         text, sha = SCRIPTS[script.name]
         rest = (len(script.keys), *script.keys, *script.args)
         try:
-            return await self._client.execute_command("EVALSHA", sha, *rest)
+            return await self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
             await self._client.script_load(text)
-            return await self._client.execute_command("EVALSHA", sha, *rest)
+            return await self._lane.send("EVALSHA", sha, *rest)
 
 
 def _slice(end: float) -> str:

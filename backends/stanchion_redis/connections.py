@@ -1,6 +1,7 @@
 """Clients of the server: how they are made, what their errors mean, and what is asked of the server at first."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -26,7 +28,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from stanchion.config import redacted
-from stanchion.errors import BackendError, ConfigError, Unavailable
+from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
 
 _log: Final = logging.getLogger("stanchion.redis")
 
@@ -40,17 +42,24 @@ OLDEST: Final = (6, 2)
 """The oldest Redis whose scripts have all that ours use."""
 
 
+def translated(error: Exception, url: str) -> StanchionError | None:
+    """Our error for one of the driver's; none if it is not one. The URL is shown without its password."""
+    if isinstance(error, AuthenticationError | BusyLoadingError):
+        return BackendError(f"{redacted(url)}: {error}")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return Unavailable(f"{redacted(url)} did not answer: {error}")
+    if isinstance(error, RedisError):
+        return BackendError(f"{redacted(url)}: {error}")
+    return None
+
+
 @contextmanager
 def translating(url: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, the cause kept; the URL is shown without its password."""
+    """Turn the driver's errors into ours, the cause kept."""
     try:
         yield
-    except (AuthenticationError, BusyLoadingError) as error:
-        raise BackendError(f"{redacted(url)}: {error}") from error
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise Unavailable(f"{redacted(url)} did not answer: {error}") from error
-    except RedisError as error:
-        raise BackendError(f"{redacted(url)}: {error}") from error
+    except Exception as error:
+        raise translated(error, url) or error from error
 
 
 def split_url(url: str) -> tuple[str, bool]:
@@ -111,6 +120,60 @@ class _Packed:
         return [hiredis.pack_command(args)]
 
 
+class Lane:
+    """Sends commands over connections that it keeps in hand: the client's own way costs as much as a script.
+
+    A connection that the server closed meanwhile is noticed by its first command, which fails `Unavailable`.
+    """
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._pool = client.connection_pool
+        self._spare: list[Any] = []
+        self._process = os.getpid()
+
+    def send(self, *args: str | bytes | int) -> Any:
+        """Send one command and read its reply."""
+        if self._process != os.getpid():  # a fork must not use its parent's connections
+            self._spare, self._process = [], os.getpid()
+        connection = self._spare.pop() if self._spare else self._pool.get_connection()
+        try:
+            connection.send_command(*args)
+            reply = connection.read_response()
+        except ResponseError:
+            self._spare.append(connection)
+            raise
+        except BaseException:  # what is left in the connection would be the next command's reply
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        self._spare.append(connection)
+        return reply
+
+
+class AsyncLane:
+    """The same for one loop."""
+
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
+        self._pool = client.connection_pool
+        self._spare: list[Any] = []
+
+    async def send(self, *args: str | bytes | int) -> Any:
+        """Send one command and read its reply."""
+        connection = self._spare.pop() if self._spare else await self._pool.get_connection()
+        try:
+            await connection.send_command(*args)
+            reply = await connection.read_response()
+        except ResponseError:
+            self._spare.append(connection)
+            raise
+        except BaseException:  # what is left in the connection would be the next command's reply
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+            raise
+        self._spare.append(connection)
+        return reply
+
+
 class Inspection:
     """Refuses a server that would lose jobs, and warns of one that might; once for a backend and its twins.
 
@@ -136,7 +199,9 @@ class Inspection:
         if numbers and numbers < OLDEST:
             raise ConfigError(f"{self._where} is Redis {version}; Stanchion needs 6.2 or newer, or Valkey")
         if info.get("role", "master") != "master":
-            raise ConfigError(f"{self._where} is a replica and cannot be written to; name its primary instead")
+            raise ConfigError(
+                f"{self._where} is a replica and cannot be written to; name its primary instead"
+            )
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction" and not self._allow_eviction:
             raise ConfigError(
@@ -144,5 +209,7 @@ class Inspection:
                 "noeviction, or add ?allow_eviction=true to the URL if jobs may be lost"
             )
         if str(info.get("aof_enabled", "1")) == "0":
-            _log.warning("%s has no append-only file: a restart loses what came after its last snapshot", self._where)
+            _log.warning(
+                "%s has no append-only file: a restart loses what came after its last snapshot", self._where
+            )
         self.done = True

@@ -88,12 +88,13 @@ class Operations:
             return []
         queues, places = grouped([item.id for item in items])
         yield from self._register(queues)
-        tails = [0] * len(queues)
+        counts = [0, 0, 0] * len(queues)
         args: Arguments = []
         for item, (number, key) in zip(items, places, strict=True):
-            tails[number - 1] += item.state is State.QUEUED
+            counts[3 * number - (3 if item.state is State.QUEUED else 2)] += 1
+            counts[3 * number - 1] += item.unique is not None
             args += item_arguments(number, key, item)
-        replies = yield Script("insert", self.keys.bases(queues), [self._now(), *tails, *args])
+        replies = yield Script("insert", self.keys.bases(queues), [self._now(), *counts, *args])
         return [_CREATED if reply == 1 else Inserted(False, _found(queues, reply)) for reply in replies]
 
     def claim(
@@ -141,7 +142,9 @@ class Operations:
 
     def list(self, queue: str, state: State, cursor: str | None) -> Sent[Page]:
         score, _, key = (cursor or "").partition(" ")
-        more, *replies = yield Script("list", [self.keys.base(queue)], [state.value, LIMITS.batch, score, key])
+        more, *replies = yield Script(
+            "list", [self.keys.base(queue)], [state.value, LIMITS.batch, score, key]
+        )
         last = replies[-1] if more else None
         return Page(
             records=[found for reply in replies if (found := _found([queue], reply))],
@@ -150,7 +153,10 @@ class Operations:
 
     def count(self, queues: Sequence[str]) -> Sent[Mapping[str, Counts]]:
         replies = yield Script("count", self.keys.bases(queues), [])
-        return {queue: dict(zip(State, counts, strict=True)) for queue, counts in zip(queues, replies, strict=True)}
+        return {
+            queue: dict(zip(State, counts, strict=True))
+            for queue, counts in zip(queues, replies, strict=True)
+        }
 
     def queues(self) -> Sent[Mapping[str, QueueSettings]]:
         names = sorted(name.decode() for name in (yield Command(("SMEMBERS", self.keys.registry))))

@@ -192,4 +192,7 @@ def _lists(fields: Mapping[bytes, bytes], named: Iterable[bytes]) -> dict[str, t
         at, _, data = fields[name].partition(b":")
         if number.isdigit():
             numbered.setdefault(of, []).append((int(number), Entry(at=from_ms(at), data=data)))
-    return {of: tuple(entry for _, entry in sorted(found, key=lambda one: one[0])) for of, found in numbered.items()}
+    return {
+        of: tuple(entry for _, entry in sorted(found, key=lambda one: one[0]))
+        for of, found in numbered.items()
+    }

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
+from types import TracebackType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -107,12 +108,12 @@ class _FixedWire(msgspec.Struct, tag="fixed", tag_field="kind"):
     wait_ms: int
 
 
-class _ExponentialWire(msgspec.Struct, tag="exponential", tag_field="kind", omit_defaults=True):
+class _ExponentialWire(msgspec.Struct, tag="exponential", tag_field="kind"):
     base_ms: int = 5_000
     cap_ms: int = 3_600_000
 
 
-class _PolicyWire(msgspec.Struct, omit_defaults=True):
+class _PolicyWire(msgspec.Struct):
     retries: int = 3
     max_lost: int = 3
     backoff: _FixedWire | _ExponentialWire = msgspec.field(default_factory=_ExponentialWire)
@@ -134,20 +135,27 @@ _policy_decoder: Final = msgspec.json.Decoder(_PolicyWire)
 
 def encode_policy(policy: Policy) -> bytes:
     """A policy as the JSON object that goes into a spec; what has its default value is left out."""
+    wire, usual = _wire(policy), _wire(_USUAL)
+    return msgspec.json.encode({name: value for name, value in wire.items() if value != usual[name]})
+
+
+_USUAL: Final = Policy()
+
+
+def _wire(policy: Policy) -> dict[str, object]:
     backoff = policy.backoff
-    wire = _PolicyWire(
-        retries=policy.retries,
-        max_lost=policy.max_lost,
-        backoff=_FixedWire(_ms(backoff.wait))
+    return {
+        "retries": policy.retries,
+        "max_lost": policy.max_lost,
+        "backoff": _FixedWire(_ms(backoff.wait))
         if isinstance(backoff, Fixed)
         else _ExponentialWire(_ms(backoff.base), _ms(backoff.cap)),
-        timeout_ms=_ms(policy.timeout),
-        keep_ms=None if policy.keep is None else _ms(policy.keep),
-        keep_failed_ms=None if policy.keep_failed is None else _ms(policy.keep_failed),
-        unique=policy.unique,
-        unique_until=policy.unique_until,
-    )
-    return msgspec.json.encode(wire)
+        "timeout_ms": _ms(policy.timeout),
+        "keep_ms": None if policy.keep is None else _ms(policy.keep),
+        "keep_failed_ms": None if policy.keep_failed is None else _ms(policy.keep_failed),
+        "unique": policy.unique,
+        "unique_until": policy.unique_until,
+    }
 
 
 def encode_spec(args: bytes, policy: bytes) -> bytes:
@@ -237,15 +245,25 @@ def failure_of(error: BaseException, run: int) -> Failure:
     """An exception as text, shortened to bounds that no exception can exceed, even one whose `str` raises."""
     try:
         message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a handler's exception may do anything when asked for its text
+    except Exception as broken:  # noqa: BLE001  # a handler's exception may do anything when asked for its text
         message = f"<its text cannot be had: {type(broken).__name__}>"
-    trace = "".join(traceback.format_tb(error.__traceback__))
+    trace = "".join(traceback.format_tb(_of_handler(error.__traceback__)))
     return Failure(
         type=_text(type(error).__qualname__),
         message=_text(message[:LONGEST_MESSAGE]),
         traceback=_text(trace[-LONGEST_TRACEBACK:]),
         run=run,
     )
+
+
+def _of_handler(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the worker's own frames, which lead up to the handler."""
+    ours = ("stanchion.worker.", "concurrent.futures.")
+    while trace is not None and trace.tb_next is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(ours):
+            break
+        trace = trace.tb_next
+    return trace
 
 
 def _text(value: str) -> str:

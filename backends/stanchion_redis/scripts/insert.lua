@@ -1,25 +1,27 @@
 -- insert.lua: create jobs.
 -- KEYS     the base key of each queue; of its keys j:<key>, unique, <state>, wake are touched
--- ARGV     1 now_ms or "" to use the server's · 2 how many jobs go to the first queue's tail, and so on for each queue ·
---          then for each job: queue number · key · state · clock ("", "+ms" from now, "=ms") · priority · digest
---          of its unique key or "" · number of further fields n · n times name, value
+-- ARGV     1 now_ms or "" to use the server's · then for each queue: how many jobs go to its tail, how many to other
+--          states, how many have a unique key · then for each job: queue number · key · state · clock ("", "+ms" from
+--          now, "=ms") · priority · digest of its unique key or "" · number of further fields n · n times name, value
 -- returns  for each job: 1 if created, else {queue number, key, score, fields…} of the job that was there
 local now = clock(ARGV[1])
 local at = 2
 
 local places = {}
 for number, base in ipairs(KEYS) do
-  local settings = redis.pcall("HMGET", base, "seq")
-  local queued, unique = is_index(base .. ":queued"), redis.pcall("HLEN", base .. ":unique")
-  if settings.err or not queued or not is_index(base .. ":scheduled") or not is_index(base .. ":blocked")
-    or type(unique) ~= "number" or not is_number(settings[1]) then
+  local tails, others, uniques = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  at = at + 3
+  places[number] = tails
+  local seq = redis.pcall("HGET", base, "seq")
+  if type(seq) == "table" or not is_number(seq) or (tails > 0 and not is_index(base .. ":queued"))
+    or (others > 0 and not (is_index(base .. ":scheduled") and is_index(base .. ":blocked")))
+    or (uniques > 0 and type(redis.pcall("HLEN", base .. ":unique")) ~= "number") then
     return redis.error_reply("CORRUPT a key of queue " .. base .. " is not what it should be")
   end
 end
 for number, base in ipairs(KEYS) do
-  local count = tonumber(ARGV[at])
-  at = at + 1
-  if count > 0 then places[number] = redis.call("HINCRBY", base, "seq", count) - count end
+  local tails = places[number]
+  if tails > 0 then places[number] = redis.call("HINCRBY", base, "seq", tails) - tails end
 end
 
 local answers, woken = {}, {}

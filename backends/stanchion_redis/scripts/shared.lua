@@ -19,8 +19,9 @@ local FOREVER = 4503599627370496        -- 2^52, above every clock and still exa
 local BAND = 17592186044416             -- 2^44 places in each priority
 local LIST_LENGTH = 100                 -- entries kept of each list
 local STATES = {"blocked", "scheduled", "queued", "running", "retrying", "completed", "failed", "timed_out", "cancelled"}
-local IS_STATE, FINAL = {}, {completed = true, failed = true, timed_out = true, cancelled = true}
-for _, state in ipairs(STATES) do IS_STATE[state] = true end
+local FINAL = {completed = true, failed = true, timed_out = true, cancelled = true}
+local IS_STATE = {blocked = true, scheduled = true, queued = true, running = true, retrying = true,
+  completed = true, failed = true, timed_out = true, cancelled = true}
 
 -- A number as Redis shall store it: Lua's own conversion keeps only 14 digits.
 local function text(number)
