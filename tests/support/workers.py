@@ -1,0 +1,185 @@
+"""Applications on the memory backend, and workers for them inside the test's own process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stanchion import Event, Job, Stanchion, State, hookimpl
+from stanchion.backend import Clock
+from stanchion.changes import Applied, Change, Refused
+from stanchion.jobs import Record
+from stanchion.worker import Worker
+from stanchion_memory import MemoryBackend
+
+
+class Stopped:
+    """A clock that stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._wakes: set[Callable[[], None]] = set()
+
+    def now(self) -> datetime:
+        """What time it is."""
+        return self._now
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `stanchion.backend.Clock`."""
+        self._wakes.add(wake)
+        return lambda: self._wakes.discard(wake)
+
+    def advance(self, seconds: float) -> None:
+        """Go forward."""
+        self._now += timedelta(seconds=seconds)
+        for wake in list(self._wakes):
+            wake()
+
+
+def an_app(
+    *, clock: Clock | None = None, plugins: Iterable[object] = (), concurrency: int = 10, grace: float = 0.1
+) -> Stanchion:
+    """An application on a store of its own, its leases and sweeps so short that tests can wait for them."""
+    return Stanchion(
+        "memory://", clock=clock, plugins=plugins, concurrency=concurrency, lease=0.6, sweep=0.1, grace=grace
+    )
+
+
+def step(app: Stanchion, *, times: int = 1, queues: Sequence[str] | None = None) -> int:
+    """Let a worker sweep, claim, run and settle; how many jobs it ran."""
+    worker = Worker(app, queues=queues)
+    return sum(asyncio.run(asyncio.wait_for(worker.step(), 10)) for _ in range(times))
+
+
+@asynccontextmanager
+async def working(app: Stanchion, **options: Any) -> AsyncIterator[Worker]:
+    """A worker that works beside the test, and is stopped without grace at the end."""
+    worker = Worker(app, **options)
+    main = asyncio.create_task(worker.main())
+    await asyncio.sleep(0)  # it has begun
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+
+def drain(app: Stanchion) -> None:
+    """Let a worker run everything that can be run, and stop."""
+    asyncio.run(asyncio.wait_for(Worker(app, burst=True).main(), 20))
+
+
+def is_in(job: Job[Any], state: State) -> bool:
+    """Whether a job is in this state by now."""
+    return job.refresh().state is state
+
+
+class Witness:
+    """A plugin that writes down which hooks were called, and for which job."""
+
+    def __init__(self) -> None:
+        self.saw: list[str] = []
+
+    @hookimpl
+    def job_enqueued(self) -> None:
+        self.saw.append("enqueued")
+
+    @hookimpl
+    def job_claimed(self, job: Record, worker: str) -> None:
+        self.saw.append("claimed")
+
+    @hookimpl
+    def job_completed(self, job: Record, elapsed: timedelta) -> None:
+        self.saw.append("completed")
+
+    @hookimpl
+    def job_failed(self, job: Record, elapsed: timedelta) -> None:
+        self.saw.append("failed")
+
+    @hookimpl
+    def job_retrying(self, job: Record, elapsed: timedelta) -> None:
+        self.saw.append("retrying")
+
+    @hookimpl
+    def job_timed_out(self, job: Record, elapsed: timedelta) -> None:
+        self.saw.append("timed_out")
+
+    @hookimpl
+    def job_lost(self, job: Record) -> None:
+        self.saw.append("lost")
+
+    @hookimpl
+    def job_released(self, job: Record) -> None:
+        self.saw.append("released")
+
+    @hookimpl
+    def job_cancelled(self, job: Record) -> None:
+        self.saw.append("cancelled")
+
+    @hookimpl
+    def job_expired(self, job: Record) -> None:
+        self.saw.append("expired")
+
+    @hookimpl
+    def worker_started(self, worker: str) -> None:
+        self.saw.append("started")
+
+    @hookimpl
+    def worker_stopped(self, worker: str) -> None:
+        self.saw.append("stopped")
+
+
+class Saboteur:
+    """A plugin whose every hook raises."""
+
+    @hookimpl
+    def job_enqueued(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def job_claimed(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def job_completed(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def worker_started(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def worker_stopped(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def swept(self) -> None:
+        raise RuntimeError("broken plugin")
+
+    @hookimpl
+    def tick(self) -> None:
+        raise RuntimeError("broken plugin")
+
+
+class FaultyMemory(MemoryBackend):
+    """A memory backend that refuses some changes with an error, as often as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[Event, list[Exception]] = {}
+        """For each event, what the next calls that carry it raise before anything is done."""
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
+        for change in changes:
+            if self.errors.get(change.event):
+                raise self.errors[change.event].pop()
+        return super().apply(changes)
+
+
+def on_faulty_memory(app: Stanchion) -> FaultyMemory:
+    """Give an application a backend that can be made to fail."""
+    backend = FaultyMemory()
+    app.engine.backend = backend
+    return backend
