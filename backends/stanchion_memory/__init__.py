@@ -14,5 +14,7 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> MemoryBacke
         ConfigError: The URL says more than `memory://`.
     """
     if url != "memory://":
-        raise ConfigError(f"a memory backend's URL is memory://, not {url!r}; each application has its own store")
+        raise ConfigError(
+            f"a memory backend's URL is memory://, not {url!r}; each application has its own store"
+        )
     return MemoryBackend(clock=clock)

@@ -98,9 +98,7 @@ class MemoryBackend:
         due = [record for state in _WAITING for record in shelf.due(state, now, LIMITS.batch)]
         for record in sorted(due, key=place_of)[: LIMITS.batch]:
             revision = record.revision + 1
-            shelf.put(
-                evolve(record, state=State.QUEUED, due_at=None, place=shelf.tail(), revision=revision)
-            )
+            shelf.put(evolve(record, state=State.QUEUED, due_at=None, place=shelf.tail(), revision=revision))
 
     def _has_queued(self, queue: str) -> bool:
         shelf = self._shelves.get(queue)
@@ -140,7 +138,10 @@ class MemoryBackend:
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
         with self._open():
             shelves = [self._shelves.get(split_id(job_id)[0]) for job_id in ids]
-            return [shelf.records.get(job_id) if shelf else None for job_id, shelf in zip(ids, shelves, strict=True)]
+            return [
+                shelf.records.get(job_id) if shelf else None
+                for job_id, shelf in zip(ids, shelves, strict=True)
+            ]
 
     def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
         with self._open():

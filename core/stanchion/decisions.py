@@ -224,7 +224,7 @@ def decide(job: Record, signal: Signal, *, roll: float, policy: Policy, by: str 
     event = signal.event
     targets = MOVES[job.state].get(event)
     run = signal if isinstance(signal, _FromRun) else None
-    if targets is None or run is not None and job.state is not State.RUNNING:
+    if targets is None or (run is not None and job.state is not State.RUNNING):
         raise IllegalTransition(job.id, job.state, event)
     case = _Case(job, event, policy, by if run is None else job.claim or "", run or _SILENT)
     move = _move(case, signal, roll)
@@ -263,15 +263,13 @@ class _Case:
             to=to,
             by=self.by,
             run=self.job.run,
-            started_ms=started and round(started.timestamp() * 1000),
+            started_ms=None if started is None else round(started.timestamp() * 1000),
             reason=reason,
         )
         error = {} if failure is None else {"errors": failure.encode()}
         return {**self.run.append, **error, "history": entry.encode()}
 
-    def end(
-        self, to: State, notes: _Notes, *, failure: Failure | None = None, reason: str = ""
-    ) -> Move:
+    def end(self, to: State, notes: _Notes, *, failure: Failure | None = None, reason: str = "") -> Move:
         """To a final state: the record is kept for a while, and its unique key is freed."""
         failed = to in (State.FAILED, State.TIMED_OUT)
         return Move(
@@ -356,7 +354,8 @@ def _lose(case: _Case) -> Move:
 
 
 def _unknown_wait(job: Record) -> timedelta:
-    return min(UNKNOWN_WAIT * 2 ** min(job.count("unknown"), 10), UNKNOWN_WAIT_CAP)
+    doublings: int = min(job.count("unknown"), 10)
+    return min(UNKNOWN_WAIT * (1 << doublings), UNKNOWN_WAIT_CAP)
 
 
 def _cancel(case: _Case, signal: CancelAsked) -> Move:
@@ -390,12 +389,12 @@ def _update(case: _Case, signal: Updated) -> Move:
     head = {} if signal.priority is None else {"priority": signal.priority}
     if signal.start is None or state is State.BLOCKED:
         return Move(to=state, head=head, append=case.happened(state))
-    return Move(
-        to=State.SCHEDULED, clock=signal.start, head=head, append=case.happened(State.SCHEDULED)
-    )
+    return Move(to=State.SCHEDULED, clock=signal.start, head=head, append=case.happened(State.SCHEDULED))
 
 
-def hand_back(policy: Policy, *, started: bool, notes: Mapping[str, bytes], append: Mapping[str, bytes]) -> Ended:
+def hand_back(
+    policy: Policy, *, started: bool, notes: Mapping[str, bytes], append: Mapping[str, bytes]
+) -> Ended:
     """What a stopping worker says of a run it ends: a job that must not start twice is lost once started."""
     if started and policy.at_most_once:
         return GivenUp(notes=notes, append=append)

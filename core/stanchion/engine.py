@@ -297,9 +297,7 @@ class Engine:
 
 def _stands(record: Record, by: str, event: Event) -> bool:
     """Whether a job's history says that this claim or call did this to it."""
-    return any(
-        one.by == by and one.event == event for one in decode_list(record.lists, "history", Happening)
-    )
+    return any(one.by == by and one.event == event for one in decode_list(record.lists, "history", Happening))
 
 
 def _batches(items: Iterable[_E], size: int) -> Iterable[list[_E]]:

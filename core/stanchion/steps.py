@@ -63,12 +63,16 @@ def drive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = time.sleep(step.seconds) if isinstance(step, Pause) else _call(step, backend, pauses)
-            except BaseException as raised:  # the operation's own cleaning up may need more calls
+                reply = _rest(step) if isinstance(step, Pause) else _call(step, backend, pauses)
+            except BaseException as raised:  # noqa: BLE001  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def _rest(pause: Pause) -> None:
+    time.sleep(pause.seconds)
 
 
 def _call(call: Call, backend: Any, pauses: Pauses) -> Any:
@@ -98,8 +102,10 @@ async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = await (sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend, pauses))
-            except BaseException as raised:  # the operation's own cleaning up may need more calls
+                reply = await (
+                    sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend, pauses)
+                )
+            except BaseException as raised:  # noqa: BLE001  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
         result: T = end.value

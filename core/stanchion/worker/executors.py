@@ -1,10 +1,10 @@
 """Executors: how a handler is called, and what its end means."""
 
 import contextvars
-from asyncio import AbstractEventLoop, CancelledError
+from asyncio import CancelledError, get_running_loop
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -18,8 +18,11 @@ from stanchion.tasks import Definition
 from stanchion.worker.runs import Run, Stop, monotonic
 
 
+_E = TypeVar("_E", bound=Ended)
+
+
 async def perform(
-    run: Run, definition: Definition | None, plugins: Plugins, threads: Executor, loop: AbstractEventLoop
+    run: Run, definition: Definition | None, plugins: Plugins, threads: Executor
 ) -> Ended | None:
     """Call the handler of a run; what happened to it, or none if there is nothing left to say."""
     run.definition = definition
@@ -39,7 +42,7 @@ async def perform(
             result = await _call_async(run.job, definition, plugins, args, kwargs)
         else:
             context = contextvars.copy_context()
-            result, raised = await loop.run_in_executor(
+            result, raised = await get_running_loop().run_in_executor(
                 threads, context.run, _call_sync, run.job, definition, plugins, args, kwargs
             )
             if raised is not None:
@@ -138,6 +141,6 @@ def _interrupted(run: Run, job: RunningJob) -> Ended:
     return hand_back(run.policy, started=True, notes=notes, append=append)
 
 
-def _with_notes(job: RunningJob, signal: Any) -> Ended:
+def _with_notes(job: RunningJob, signal: _E) -> _E:
     notes, append = job.take()
     return evolve(signal, notes=notes, append=append) if notes or append else signal

@@ -25,6 +25,9 @@ _log: Final = logging.getLogger("stanchion.worker")
 TICK: Final = 1.0
 """Seconds between two calls of the hook `tick`."""
 
+COMPLAINT: Final = 5.0
+"""Seconds between two complaints about the same duty."""
+
 PAUSE: Final = 0.25
 """Seconds that the keeper sleeps at most: how late it notices that it shall stop."""
 
@@ -65,6 +68,8 @@ class Keeper:
         self._lease, self._sweep = lease, sweep.total_seconds()
         self._lease_seconds = lease.total_seconds()
         self._swept_at = self._ticked_at = 0.0
+        self._late: list[tuple[Run, Report]] = []
+        self._complaints: dict[str, float] = {}
         self._watch: Watch | None = None
         self._own = self._engine.backend is not engine.backend
         self._ending = threading.Event()
@@ -86,33 +91,36 @@ class Keeper:
             for duty in (self._time_out, self._beat, self._let_go, self._sweep_due, self._tick, self._listen):
                 try:
                     duty()
-                except StanchionError as error:
-                    _log.warning("the keeper could not %s: %s", duty.__name__.strip("_").replace("_", " "), error)
-                except Exception:  # the leases of every run hang on this thread
-                    _log.exception("the keeper failed to %s", duty.__name__.strip("_").replace("_", " "))
+                except Exception as error:  # noqa: BLE001  # the leases of every run hang on this thread
+                    self._complain(duty.__name__, error)
         if self._watch is not None:
             self._watch.close()
         if self._own:
             self._engine.backend.close()
 
+    def _complain(self, duty: str, error: Exception) -> None:
+        """Log what a duty failed of, once in a while: it will be tried again within a moment."""
+        now = monotonic()
+        if now - self._complaints.get(duty, -COMPLAINT) >= COMPLAINT:
+            self._complaints[duty] = now
+            trace = None if isinstance(error, StanchionError) else error
+            _log.warning(
+                "the keeper could not %s: %s", duty.strip("_").replace("_", " "), error, exc_info=trace
+            )
+
     def _time_out(self) -> None:
         """Record runs that went past their limit as timed out, and tell their handlers to stop."""
         now = monotonic()
-        late = [run for run in list(self._runs.values()) if _in_handler(run) and now >= run.deadline]
-        for run in late:
-            run.settled = True
-            self._stop(run, Stop.TIMEOUT)
-        if not late:
-            return
-        reports = [self._timed_out(run, now) for run in late]
-        try:
-            self._engine.run(self._engine.report(reports))
-        except StanchionError:
-            for run in late:
-                run.settled = False
-            raise
-        for run in late:
-            self._loop.call_soon_threadsafe(self._settled, run)
+        for run in list(self._runs.values()):
+            if _in_handler(run) and now >= run.deadline:
+                run.settled = True
+                self._stop(run, Stop.TIMEOUT)
+                self._late.append((run, self._timed_out(run, now)))
+        if self._late:
+            self._engine.run(self._engine.report([report for _, report in self._late]))
+            for run, _ in self._late:
+                self._loop.call_soon_threadsafe(self._settled, run)
+            self._late.clear()
 
     def _timed_out(self, run: Run, now: float) -> Report:
         limit = run.policy.timeout.total_seconds()

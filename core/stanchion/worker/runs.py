@@ -2,9 +2,8 @@
 
 import time
 from asyncio import Task
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from stanchion.jobs import Record
 from stanchion.payloads import UNREADABLE
@@ -12,14 +11,12 @@ from stanchion.retries import Policy
 from stanchion.running import RunningJob
 from stanchion.tasks import Definition
 
-if hasattr(time, "CLOCK_BOOTTIME"):
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-    def monotonic() -> float:
-        """Seconds that only go forward, and go on while the machine sleeps: a lease does too."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-else:
-    monotonic: Callable[[], float] = time.monotonic
+def monotonic() -> float:
+    """Seconds that only go forward, and where the system can tell, go on while it sleeps, as leases do."""
+    return time.clock_gettime(_CLOCK)
 
 
 class Stop(StrEnum):

@@ -9,6 +9,7 @@ from typing import Final
 from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
 from stanchion.errors import LeaseLost, StanchionError
+from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
 _log: Final = logging.getLogger("stanchion.worker")
@@ -31,7 +32,8 @@ class Outbox:
         """Send an outcome with the next round trip."""
         run.settled = True
         elapsed = timedelta(seconds=(run.ended_at or run.started_at) - run.started_at)
-        self._waiting.append((run, Report(run.record, signal, run.policy, elapsed)))
+        policy = run.policy if run.started else policy_of(run.record.spec)
+        self._waiting.append((run, Report(run.record, signal, policy, elapsed)))
         self._empty.clear()
         self._wanted.set()
 

@@ -7,15 +7,18 @@ import signal
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from stanchion.app import Stanchion
 from stanchion.config import Config
-from stanchion.decisions import Ended, TaskUnknown, hand_back
+from stanchion.decisions import Ended, Failed, TaskUnknown, hand_back
 from stanchion.engine import Report
 from stanchion.errors import InvalidArgument, StanchionError
 from stanchion.jobs import Record, new_key
+from stanchion.payloads import failure_of, policy_of
 from stanchion.queries import Claimed
 from stanchion.queues import check_name
 from stanchion.worker.executors import perform
@@ -77,7 +80,10 @@ class Worker:
 
     def abandon(self) -> None:
         """Hand back the jobs of threads that did not return. Nothing may run after this but the process's exit."""
-        reports = [Report(run.record, self._handed_back(run), run.policy) for run in self._runs.values()]
+        reports = [
+            Report(run.record, self._handed_back(run), policy_of(run.record.spec))
+            for run in self._runs.values()
+        ]
         self._engine.run(self._engine.report(reports))
 
     async def main(self, *, signals: bool = False) -> None:
@@ -103,10 +109,17 @@ class Worker:
         delivery = asyncio.create_task(self._outbox.deliver())
         keeper.start()
         self._app.plugins.tell("worker_started", worker=self.name)
-        _log.info("worker %s serves %s, %d at a time", self.name, ", ".join(self.queues), self._config.concurrency)
+        _log.info(
+            "worker %s serves %s, %d at a time", self.name, ", ".join(self.queues), self._config.concurrency
+        )
         try:
-            await self._claim_until_stopped()
-            await self._shut_down()
+            try:
+                await self._claim_until_stopped()
+            except asyncio.CancelledError:
+                self._hurry.set()
+                raise
+            finally:
+                await self._shut_down()
         finally:
             keeper.stop()
             delivery.cancel()
@@ -127,7 +140,8 @@ class Worker:
         claimed = await self._claim(self._config.concurrency)
         delivery = asyncio.create_task(self._outbox.deliver())
         try:
-            await asyncio.gather(*[self._start(record, monotonic()) for record in claimed.records])
+            tasks = [self._start(record, monotonic()) for record in claimed.records]
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._outbox.emptied()
         finally:
             delivery.cancel()
@@ -163,9 +177,9 @@ class Worker:
                 failures = 0
                 for record in claimed.records:
                     self._start(record, started)
-                if claimed.records or claimed.more:
+                if claimed.more:
                     await asyncio.sleep(0)  # lets the handlers start, and those that end at once end
-                elif self._burst and not self._runs:
+                elif self._burst and not claimed.records and not self._runs:
                     return
                 else:
                     await self._idle(claimed)
@@ -175,9 +189,7 @@ class Worker:
                 failures += 1
 
     async def _claim(self, limit: int) -> Claimed:
-        return await self._engine.arun(
-            self._engine.claim(self.queues, limit, self.name, self._config.lease)
-        )
+        return await self._engine.arun(self._engine.claim(self.queues, limit, self.name, self._config.lease))
 
     async def _idle(self, claimed: Claimed) -> None:
         """Wait for a wake, the next due time, or to be stopped; a burst, for its last runs to end."""
@@ -185,7 +197,8 @@ class Worker:
         if claimed.next_due_at is not None:
             timeout = min(POLL, max(timedelta(0), claimed.next_due_at - claimed.now))
         if self._burst:
-            await self._until_wanted(min(timeout.total_seconds(), 0.05))
+            if self._runs:
+                await self._until_wanted(min(timeout.total_seconds(), 0.05))
             return
         self._wanted.clear()
         waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
@@ -203,36 +216,45 @@ class Worker:
 
     async def _until_wanted(self, timeout: float | None) -> None:
         """Wait until a slot became free or the worker was stopped."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wanted.wait(), timeout)
-        except TimeoutError:
-            pass
         self._wanted.clear()
 
-    def _start(self, record: Record, claimed_at: float) -> "asyncio.Task[None]":
+    def _start(self, record: Record, claimed_at: float) -> "asyncio.Task[Ended | None]":
         run = Run(record, claimed_at, self._config.lease.total_seconds())
         self._runs[record.id, record.claim] = run
         self._active += 1
-        run.task = asyncio.create_task(self._perform(run))
+        definition = self._app.tasks.get(record.task)
+        run.task = asyncio.create_task(perform(run, definition, self._app.plugins, self._threads))
+        run.task.add_done_callback(partial(self._done, run))
+        if self._stopping:
+            run.task.cancel()  # before it starts: it is handed back untouched
         return run.task
 
-    async def _perform(self, run: Run) -> None:
-        record = run.record
-        try:
-            definition = self._app.tasks.get(record.task)
-            outcome = await perform(
-                run, definition, self._app.plugins, self._threads, asyncio.get_running_loop()
+    def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
+        """The handler has left, or was never entered: send what it means, unless that is decided already."""
+        self._active -= 1
+        self._wanted.set()
+        outcome = self._outcome(run, task)
+        if run.settled:
+            if run.stop in (Stop.TIMEOUT, Stop.LEASE):
+                _log.warning("job %s: its handler ended after the job was taken from it", run.record.id)
+        elif outcome is not None:
+            self._outbox.put(run, outcome)
+
+    def _outcome(self, run: Run, task: "asyncio.Task[Ended | None]") -> Ended | None:
+        if task.cancelled():
+            return self._handed_back(run)
+        error = task.exception()
+        if error is not None:
+            _log.error("job %s: the worker failed to run it", run.record.id, exc_info=error)
+            return Failed(failure=failure_of(error, run.record.run))
+        outcome = task.result()
+        if isinstance(outcome, TaskUnknown):
+            _log.error(
+                "job %s: task %r is not registered here; it is put off", run.record.id, run.record.task
             )
-            if isinstance(outcome, TaskUnknown):
-                _log.error("job %s: task %r is not registered here; it is put off", record.id, record.task)
-            if run.settled:
-                if outcome is not None and run.stop in (Stop.TIMEOUT, Stop.LEASE):
-                    _log.warning("job %s: its handler ended after the job was taken from it", record.id)
-            elif outcome is not None:
-                self._outbox.put(run, outcome)
-        finally:
-            self._active -= 1
-            self._wanted.set()
+        return outcome
 
     def _forget(self, run: Run) -> None:
         """The run's outcome is known to the backend: it needs no lease any more."""
@@ -262,8 +284,10 @@ class Worker:
         try:
             await asyncio.wait_for(self._outbox.emptied(), self._config.lease.total_seconds())
         except TimeoutError:
-            _log.error("the outcomes of %d runs could not be recorded before the worker ended", len(self._runs))
+            _log.error(
+                "the outcomes of %d runs could not be recorded before the worker ended", len(self._runs)
+            )
 
     def _handed_back(self, run: Run) -> Ended:
         notes, append = run.job.take() if run.job else ({}, {})
-        return hand_back(run.policy, started=run.started, notes=notes, append=append)
+        return hand_back(policy_of(run.record.spec), started=run.started, notes=notes, append=append)
