@@ -90,7 +90,7 @@ def change_arguments(number: int, key: str, change: Change) -> list[Argument]:
         elif value is NOW:
             stamps.append("n." + name)
         else:
-            sets += ("n." + name, value)  # type: ignore[arg-type]  # NOW is an enum's only member
+            sets += ("n." + name, value)
     arguments += (len(sets) // 2, *sets, len(stamps), *stamps, len(erasures), *erasures, len(move.append))
     for name, data in move.append.items():
         arguments += (name, data)

@@ -36,7 +36,7 @@ class Clock(Protocol):
         """The instant it is."""
         ...
 
-    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, wake: Callable[[], object]) -> Callable[[], None]:
         """Call `wake` whenever the time was moved; the answer ends that."""
         ...
 

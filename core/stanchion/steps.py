@@ -63,7 +63,7 @@ def drive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = _rest(step) if isinstance(step, Pause) else _call(step, backend, pauses)
+                reply = _make(step, backend, pauses)
             except BaseException as raised:  # noqa: BLE001  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
@@ -71,11 +71,9 @@ def drive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
         return result
 
 
-def _rest(pause: Pause) -> None:
-    time.sleep(pause.seconds)
-
-
-def _call(call: Call, backend: Any, pauses: Pauses) -> Any:
+def _make(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
+    if isinstance(call, Pause):
+        return time.sleep(call.seconds)
     verb = getattr(call.of or backend, call.verb)
     for pause in pauses:
         try:
@@ -93,8 +91,6 @@ async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T
     Raises:
         Unavailable: The backend did not answer, nor when it was asked again.
     """
-    from asyncio import sleep
-
     reply: Any = None
     error: BaseException | None = None
     try:
@@ -102,9 +98,7 @@ async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T
             step = steps.send(reply) if error is None else steps.throw(error)
             error = None
             try:
-                reply = await (
-                    sleep(step.seconds) if isinstance(step, Pause) else _acall(step, backend, pauses)
-                )
+                reply = await _amake(step, backend, pauses)
             except BaseException as raised:  # noqa: BLE001  # the operation's own cleaning up may need more calls
                 error = raised
     except StopIteration as end:
@@ -112,9 +106,9 @@ async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T
         return result
 
 
-async def _acall(call: Call, backend: Any, pauses: Pauses) -> Any:
-    from asyncio import sleep
-
+async def _amake(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
+    if isinstance(call, Pause):
+        return await _sleep(call.seconds)
     verb = getattr(call.of or backend, call.verb)
     for pause in pauses:
         try:
@@ -122,5 +116,11 @@ async def _acall(call: Call, backend: Any, pauses: Pauses) -> Any:
         except Unavailable:
             if pause is None:
                 raise
-            await sleep(pause)
+            await _sleep(pause)
     raise AssertionError("the last pause is none")
+
+
+async def _sleep(seconds: float) -> None:
+    import asyncio  # only programs that use it pay for it
+
+    await asyncio.sleep(seconds)
