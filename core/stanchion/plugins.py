@@ -1,6 +1,7 @@
 """The plugin manager: loads the plugins that are listed, and calls their hooks one by one."""
 
 import logging
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
@@ -23,25 +24,47 @@ class Plugins:
     def __init__(self, plugins: Iterable[object] = ()) -> None:
         self.failures: dict[str, int] = {}
         """How often a hook raised, by plugin."""
+        self._counting = threading.Lock()
         self._manager = pluggy.PluginManager("stanchion")
         self._manager.add_hookspecs(hookspecs)
         self._callers: dict[str, list[tuple[str, Any]]] = {}
         for plugin in plugins:
-            self.register(_load(plugin) if isinstance(plugin, str) else plugin)
+            if isinstance(plugin, str):
+                self.register(_load(plugin), plugin)
+            else:
+                self.register(plugin)
 
-    def register(self, plugin: object) -> None:
+    def register(self, plugin: object, name: str | None = None) -> None:
         """Add a plugin: an object, a module, or a class, which is then called without arguments.
 
+        Args:
+            plugin: The plugin.
+
+            name: What the log names it by, and what `get` finds it by.
+
         Raises:
-            ConfigError: It is added already, or has a hook that does not exist.
+            ConfigError: It is added already, cannot be made, or has no hook or one that does not exist.
         """
-        plugin = plugin() if isinstance(plugin, type) else plugin
         try:
-            self._manager.register(plugin)
+            plugin = plugin() if isinstance(plugin, type) else plugin
+            self._manager.register(plugin, name)
             self._manager.check_pending()
-        except (ValueError, pluggy.PluginValidationError) as error:
+        except (TypeError, ValueError, pluggy.PluginValidationError) as error:
             raise ConfigError(f"plugin {plugin!r} cannot be used: {error}") from error
+        if not self._manager.get_hookcallers(plugin):
+            raise ConfigError(f"plugin {plugin!r} has no hooks; they are marked with @stanchion.hookimpl")
         self._callers.clear()
+
+    def get(self, name: str) -> Any:
+        """The plugin that was listed by this name, for an application that asks it for what it collected.
+
+        Raises:
+            ConfigError: None was.
+        """
+        plugin = self._manager.get_plugin(name)
+        if plugin is None:
+            raise ConfigError(f"plugin {name!r} is not listed in plugins=[…]")
+        return plugin
 
     def listening(self, hook: str) -> bool:
         """Whether any plugin implements this hook."""
@@ -53,7 +76,8 @@ class Plugins:
             try:
                 caller(**arguments)
             except Exception:  # noqa: BLE001 - a plugin must never lose a job, whatever it does
-                self.failures[name] = self.failures.get(name, 0) + 1
+                with self._counting:
+                    self.failures[name] = self.failures.get(name, 0) + 1
                 _log.exception("plugin %s raised in hook %s", name, hook)
 
     def around(self, job: Any) -> list[AbstractContextManager[Any]]:
@@ -87,5 +111,5 @@ def _load(name: str) -> object:
         raise ConfigError(f"no plugin is named {name!r}; installed are: {known}")
     try:
         return found[0].load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(f"plugin {name!r} cannot be loaded: {error}") from error

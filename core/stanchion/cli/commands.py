@@ -1,0 +1,63 @@
+"""The command `stanchion` itself. Each subcommand's module is imported only when it is asked for."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+
+from stanchion.cli.terminal import shown
+from stanchion.errors import StanchionError
+
+_COMMANDS: Final[Mapping[str, str]] = {
+    "worker": "stanchion.cli.worker",
+    "info": "stanchion.cli.info",
+    "show": "stanchion.cli.show",
+    "demo": "stanchion.cli.demo",
+}
+"""Where each subcommand is, by its name, which is also the function's; in the order `--help` shows them."""
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StanchionError as error:  # its text may quote what is stored
+            raise click.ClickException(shown(str(error))) from error
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: object) -> None:
+    if wanted:
+        click.echo(f"stanchion {version('stanchion')}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def stanchion() -> None:
+    """Work on job queues: run workers, look at queues and jobs.
+
+    The backend is named by --backend, by STANCHION_BACKEND, or in stanchion.toml. Other users of the machine can
+    read a program's arguments: a URL with a password belongs into the environment or the file.
+
+    Exit codes: 0 fine, 1 refused (the message says why), 2 wrong usage, 130 stopped by Ctrl-C.
+    """

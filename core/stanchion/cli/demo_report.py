@@ -1,0 +1,159 @@
+"""What a run of the demo came to, read back from the stored results."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from heapq import nlargest
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from stanchion.app import Stanchion
+from stanchion.cli.demo_tasks import FileFacts
+from stanchion.cli.terminal import shown
+from stanchion.jobs import Record
+from stanchion.payloads import Failure, decode, decode_list
+from stanchion.states import FINAL, State
+
+SLOWEST: Final = 5
+"""How many of the slowest files are named."""
+
+
+class TaskCounts(Protocol):
+    """What the plugin `stats` knows of a task."""
+
+    starts: int
+    completed: int
+    failed: int
+    retrying: int
+    lost: int
+    runs: int
+    mean: timedelta
+    longest: timedelta
+
+
+@frozen(kw_only=True)
+class FileTime:
+    """A file that was read, and how long that took."""
+
+    path: str
+    seconds: float
+    size: int
+    lines: int
+
+
+@frozen(kw_only=True)
+class FileFailure:
+    """A file that could not be read, and why."""
+
+    path: str
+    cause: str
+
+
+@frozen(kw_only=True)
+class Summary:
+    """All files of a directory, accounted for."""
+
+    files: int
+    """How many files there are."""
+
+    earlier: int
+    """How many of them an earlier run had done."""
+
+    completed: int
+    """How many were read."""
+
+    bytes: int
+    """How large those are together."""
+
+    lines: int
+    """How many lines those have."""
+
+    slowest: list[FileTime]
+    """Those that took longest."""
+
+    failures: list[FileFailure]
+    """Those that could not be read."""
+
+    missing: list[str]
+    """Files without a final job, although the queue has no other: somebody deleted theirs."""
+
+    unlisted: list[str]
+    """Directories whose files are not known."""
+
+    seconds: float
+    """How long this run took."""
+
+    tasks: Mapping[str, TaskCounts]
+    """What the plugin `stats` counted in this run, by task."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every file is accounted for, be it as a failure."""
+        return not self.missing and not self.unlisted
+
+    @property
+    def causes(self) -> list[tuple[str, int, str]]:
+        """Why files could not be read: the cause, how many, and one of them; the most frequent first."""
+        examples = {one.cause: one.path for one in reversed(self.failures)}
+        counted = Counter(one.cause for one in self.failures).most_common()
+        return [(cause, count, examples[cause]) for cause, count in counted]
+
+
+def read_back(
+    app: Stanchion,
+    queue: str,
+    paths: Mapping[str, Path],
+    *,
+    directory: Path,
+    unlisted: list[Path],
+    earlier: int,
+    seconds: float,
+) -> Summary:
+    """Make the summary from the records of this run's jobs, by id in `paths`."""
+    names = {job_id: shown(str(path.relative_to(directory))) for job_id, path in paths.items()}
+    ended = {record.id: record for record in _final(app, queue) if record.id in names}
+    read = {one.id: _facts(one) for one in ended.values() if one.state is State.COMPLETED}
+    return Summary(
+        files=len(names),
+        earlier=earlier,
+        completed=len(read),
+        bytes=sum(facts.size for facts in read.values()),
+        lines=sum(facts.lines for facts in read.values()),
+        slowest=nlargest(
+            SLOWEST,
+            (_time(ended[job_id], names[job_id], facts) for job_id, facts in read.items()),
+            key=lambda one: one.seconds,
+        ),
+        failures=[
+            FileFailure(path=names[one.id], cause=_cause(one)) for one in ended.values() if one.id not in read
+        ],
+        missing=[name for job_id, name in names.items() if job_id not in ended],
+        unlisted=[shown(str(path)) for path in unlisted],
+        seconds=seconds,
+        tasks=app.plugins.get("stats").snapshot(),
+    )
+
+
+def _final(app: Stanchion, queue: str) -> Iterator[Record]:
+    for state in sorted(FINAL):
+        yield from (job.record for job in app.jobs(queue, state) if job.record is not None)
+
+
+def _facts(record: Record) -> FileFacts:
+    facts: FileFacts = decode(record.notes["result"], FileFacts)
+    return facts
+
+
+def _time(record: Record, name: str, facts: FileFacts) -> FileTime:
+    seconds: Any = decode(record.notes.get("saved", b"0"), float)
+    return FileTime(path=name, seconds=seconds, size=facts.size, lines=facts.lines)
+
+
+def _cause(record: Record) -> str:
+    """Why a job did not complete: what its handler said, the kind of its last error, or its state."""
+    failures: list[Failure] = decode_list(record.lists, "errors", Failure)
+    if not failures:
+        return record.state
+    return shown(failures[-1].message if failures[-1].type == "Fail" else failures[-1].type)

@@ -1,0 +1,110 @@
+"""One run of the demo: a worker and its jobs on one loop, until every job is final or somebody stops it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from stanchion.app import Draft, Queue, Stanchion, Task
+from stanchion.cli.demo_report import Summary, read_back
+from stanchion.cli.demo_tasks import Tree, draft
+from stanchion.queries import Counts
+from stanchion.states import FINAL
+from stanchion.worker import Worker
+
+INTERVAL: Final = 0.1
+"""Seconds between two looks at the counts: often enough for a smooth bar."""
+
+SLICE: Final = 500
+"""How many jobs are enqueued between two looks at the counts."""
+
+Show = Callable[[Counts], None]
+"""Shows how many of the demo's jobs are in each state."""
+
+
+class DemoRun:
+    """A run of the demo on a directory.
+
+    Args:
+        app: The demo's application.
+
+        task: Its task, with the queue of this directory.
+
+        directory: What the files' names are relative to.
+
+        tree: The files.
+    """
+
+    def __init__(self, app: Stanchion, task: Task[[str], Any], directory: Path, tree: Tree) -> None:
+        self._app, self._directory, self._tree = app, directory, tree
+        self._drafts: list[Draft[Any]] = [draft(task, directory, path) for path in tree.files]
+        self._queue: Queue = app.queue(task.definition.options.queue)
+        self._worker = Worker(app, queues=[self._queue.name])
+        self._earlier = 0
+        self._seconds = 0.0
+
+    def work(self, show: Show) -> bool:
+        """Work until every job is final, or SIGINT or SIGTERM stops it; whether every job is.
+
+        Raises:
+            Unavailable: The backend does not answer.
+        """
+        started = monotonic()
+        try:
+            return asyncio.run(self._work(show))
+        finally:
+            self._seconds = monotonic() - started
+
+    async def _work(self, show: Show) -> bool:
+        show(await self._queue.acount())  # a store that cannot be reached ends the run here
+        working = asyncio.create_task(self._worker.main(signals=True))
+        following = asyncio.create_task(self._until_final(show))
+        done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
+        stopped = working in done
+        following.cancel()
+        self._worker.stop()
+        await working
+        (outcome,) = await asyncio.gather(following, return_exceptions=True)
+        if isinstance(outcome, BaseException) and not stopped:
+            raise outcome
+        return outcome is None
+
+    async def _until_final(self, show: Show) -> None:
+        """Enqueue the jobs, and wait until all are final: also those that a killed run still holds."""
+        for some in _slices(self._drafts):
+            jobs = await self._app.aenqueue_many(some)
+            self._earlier += sum(not job.created and job.state in FINAL for job in jobs)
+            show(await self._queue.acount())
+        counts = await self._queue.acount()
+        while ended(counts) < sum(counts.values()):
+            show(counts)
+            await asyncio.sleep(INTERVAL)
+            counts = await self._queue.acount()
+        show(counts)
+
+    def hand_back(self) -> int:
+        """After a stop, immediately before the process exits: hand back every job; how many are final."""
+        self._worker.abandon()
+        return ended(self._queue.count())
+
+    def summary(self) -> Summary:
+        """What the run came to."""
+        return read_back(
+            self._app,
+            self._queue.name,
+            {draft.item.id: path for draft, path in zip(self._drafts, self._tree.files, strict=True)},
+            directory=self._directory,
+            unlisted=self._tree.unlisted,
+            earlier=self._earlier,
+            seconds=self._seconds,
+        )
+
+
+def ended(counts: Counts) -> int:
+    """How many jobs are final."""
+    return sum(counts[state] for state in FINAL)
+
+
+def _slices(drafts: Sequence[Draft[Any]]) -> list[Sequence[Draft[Any]]]:
+    return [drafts[start : start + SLICE] for start in range(0, len(drafts), SLICE)]

@@ -1,0 +1,56 @@
+"""`stanchion info`: the queues, and how many jobs are in each state."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from stanchion.cli.store import AS_JSON, opened, store_options
+from stanchion.cli.terminal import console, json_text, table
+from stanchion.config import redacted
+from stanchion.queries import Counts
+from stanchion.states import State
+from stanchion.steps import Call, Steps
+
+_ALWAYS: Final = (State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED)
+"""The states whose columns are shown although no job is in them."""
+
+
+@click.command()
+@store_options
+@AS_JSON
+def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
+    """Show the queues, and how many of their jobs are in each state.
+
+    States that no job is in are left out, but for the most common ones; --json has all of them.
+    """
+    with opened(backend, namespace, "info") as app:
+        rows = app.engine.run(_rows())
+        if as_json:
+            click.echo(json_text({"queues": rows}))
+        elif rows:
+            _draw(rows)
+        else:
+            click.echo(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
+
+
+def _rows() -> Steps[list[dict[str, Any]]]:
+    settings = yield Call("queues")
+    counts: Mapping[str, Counts] = yield Call("count", (list(settings),))
+    return [
+        {
+            "queue": name,
+            "paused": settings[name].paused,
+            "jobs": {state.value: counts[name][state] for state in State},
+        }
+        for name in settings
+    ]
+
+
+def _draw(rows: list[dict[str, Any]]) -> None:
+    states = [state for state in State if state in _ALWAYS or any(row["jobs"][state] for row in rows)]
+    drawn = table("queue", "", *states, texts=2)
+    for row in rows:
+        numbers = [f"{row['jobs'][state]:,}".replace(",", " ") for state in states]
+        drawn.add_row(row["queue"], "paused" if row["paused"] else "", *numbers)
+    console().print(drawn)

@@ -1,0 +1,49 @@
+"""The options that say which store a command looks at, and the application that opens it."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from stanchion.app import Stanchion
+from stanchion.backend import Backend
+from stanchion.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BACKEND: Final = click.option(
+    "--backend", metavar="URL", help="Where jobs are kept, such as redis://localhost; else STANCHION_BACKEND."
+)
+NAMESPACE: Final = click.option(
+    "--namespace", metavar="NS", help="What sets this application's queues apart from others in the store."
+)
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def store_options(command: F) -> F:
+    """Give a command the options that name a store."""
+    return BACKEND(NAMESPACE(command))
+
+
+def refuse_local(backend: Backend, command: str) -> None:
+    """Refuse a store that no other process can see.
+
+    Raises:
+        ConfigError: It lives in this process alone.
+    """
+    if backend.limits.local:
+        raise ConfigError(
+            f"stanchion {command} needs a backend that several processes share, and {type(backend).__name__} "
+            "lives in one: name another with --backend or STANCHION_BACKEND"
+        )
+
+
+def opened(backend: str | None, namespace: str | None, command: str) -> Stanchion:
+    """An application without tasks and plugins, for looking at a store.
+
+    Raises:
+        ConfigError: The store cannot be used, or lives in this process alone.
+    """
+    app = Stanchion(backend, namespace=namespace, plugins=())
+    refuse_local(app.engine.backend, command)
+    return app

@@ -1,0 +1,121 @@
+"""`stanchion worker`: run an application's jobs."""
+
+import logging
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+from attrs import evolve
+
+from stanchion.app import Stanchion
+from stanchion.cli.store import refuse_local, store_options
+from stanchion.config import open_backend
+from stanchion.engine import Engine
+
+FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+"""How a line of the log looks; lines name jobs and tasks, never arguments or results."""
+
+
+@click.command()
+@click.option(
+    "--app",
+    "where",
+    metavar="MODULE:ATTRIBUTE",
+    required=True,
+    help="The application. Its module is imported, so its code is run; nothing else is imported.",
+)
+@click.option(
+    "--app-dir",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="Look for the module here as well. Not even the working directory is looked into unless named.",
+)
+@click.option(
+    "--queues", metavar="A,B", help="Which queues to serve, the first one first; else those of its tasks."
+)
+@click.option("--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="How many jobs at a time.")
+@click.option("--burst", is_flag=True, help="Stop once there is nothing to do.")
+@store_options
+@click.option("-v", "--verbose", is_flag=True, help="Log details too.")
+def worker(
+    *,
+    where: str,
+    app_dir: str | None,
+    queues: str | None,
+    concurrency: int | None,
+    burst: bool,
+    verbose: bool,
+    **store: str | None,
+) -> None:
+    """Run the jobs of an application until stopped.
+
+    SIGTERM or Ctrl-C: no new job is started, running ones get their grace, what is left is handed back. A second
+    one ends the grace. Options given here win over the application's own settings. The log goes to standard error.
+    """
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT)
+    app = overridden(loaded(where, app_dir), concurrency=concurrency, **store)
+    refuse_local(app.engine.backend, "worker")
+    _work(app, _names(queues), burst=burst)
+
+
+def loaded(where: str, app_dir: str | None) -> Stanchion:
+    """The application that `module:attribute` names.
+
+    Raises:
+        click.BadParameter: There is no such module or attribute, or it is no application.
+    """
+    name, _, attribute = where.partition(":")
+    if not name or not attribute:
+        raise click.BadParameter(f"{where!r} is not <module>:<attribute>", param_hint="--app")
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    try:
+        found: Any = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module was found, and lacks something itself
+        raise click.BadParameter(
+            f"no module {error.name!r} on the import path; --app-dir DIR adds a directory", param_hint="--app"
+        ) from error
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, Stanchion):
+        raise click.BadParameter(f"{where!r} is no Stanchion application", param_hint="--app")
+    return found
+
+
+def overridden(app: Stanchion, **settings: Any) -> Stanchion:
+    """The application with the settings that are given put over its own.
+
+    Its tasks ask it for its engine each time, so those imported before this use the new one.
+
+    Raises:
+        ConfigError: The backend cannot be used.
+        InvalidArgument: A setting's value cannot be used.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    app.config = evolve(app.config, **given)
+    if given.keys() & {"backend", "namespace"}:
+        app.engine = Engine(open_backend(app.config.backend, app.config.namespace), app.plugins)
+    return app
+
+
+def _names(queues: str | None) -> list[str] | None:
+    return None if queues is None else [name.strip() for name in queues.split(",") if name.strip()]
+
+
+def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
+    from stanchion.worker import Worker
+
+    runner = Worker(app, queues=queues, burst=burst)
+    stuck = runner.run()
+    if stuck:
+        logging.getLogger("stanchion.worker").warning(
+            "handed back although still running: %s", ", ".join(stuck)
+        )
+        try:
+            runner.abandon()
+        finally:
+            os._exit(0)  # those threads would keep the process alive, and their jobs are no longer theirs
