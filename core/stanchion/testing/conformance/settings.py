@@ -1,0 +1,94 @@
+"""Claims about `queues`, `configure` and `forget`."""
+
+import pytest
+
+from stanchion.backend import Backend
+from stanchion.queues import QueueSettings
+from stanchion.states import State
+from stanchion.testing.conformance.ground import Ground
+from stanchion.testing.conformance.making import (
+    QUEUE,
+    a_claim,
+    an_item,
+    change,
+    in_states,
+    inserted,
+    items,
+    keys_of,
+    taken,
+    the,
+)
+
+PAUSED = QueueSettings(paused=True)
+
+
+class Settings(Ground):
+    """Queues: they begin with their first job or setting, and end when they are forgotten."""
+
+    def test_queues_are_named_in_order_with_their_settings(self, backend: Backend) -> None:
+        """Those with jobs and those with settings alone."""
+        inserted(backend, an_item(queue="zebra"), an_item(queue="Ape"), an_item(queue="ape.1"))
+        backend.configure("ox", PAUSED)
+
+        assert list(backend.queues().items()) == [
+            ("Ape", QueueSettings()),
+            ("ape.1", QueueSettings()),
+            ("ox", PAUSED),
+            ("zebra", QueueSettings()),
+        ]
+
+    def test_a_queue_can_be_paused_and_resumed(self, backend: Backend) -> None:
+        """Its jobs wait, and go on in their order; running ones can be settled meanwhile."""
+        inserted(backend, *items("abc"))
+        (job,) = a_claim(backend, limit=1).records
+        backend.configure(QUEUE, PAUSED)
+        inserted(backend, an_item("d"))
+        change(backend, job, State.COMPLETED, guards={"claim": job.claim})
+        while_paused = a_claim(backend).records
+        backend.configure(QUEUE, QueueSettings(paused=False))
+
+        assert while_paused == []
+        assert keys_of(a_claim(backend).records) == ["b", "c", "d"]
+
+    def test_configuring_twice_is_configuring_once(self, backend: Backend) -> None:
+        """It may be repeated after an unknown outcome."""
+        for settings in (PAUSED, PAUSED, QueueSettings(), QueueSettings()):
+            backend.configure(QUEUE, settings)
+            assert backend.queues() == {QUEUE: settings}
+
+    @pytest.mark.parametrize("state", sorted(State))
+    def test_a_queue_with_a_job_is_not_forgotten(self, backend: Backend, state: State) -> None:
+        """In whatever state the job is; nothing changes."""
+        in_states(backend, {"a": state})
+        backend.configure(QUEUE, PAUSED)
+        before = self.dump(backend)
+
+        assert not backend.forget(QUEUE)
+        assert self.dump(backend) == before
+
+    def test_a_forgotten_queue_is_gone_with_its_settings(self, backend: Backend) -> None:
+        """Jobs that come to it later find a new queue, in the order they come."""
+        inserted(backend, an_item("a", unique="digest", scope="end"))
+        backend.configure(QUEUE, PAUSED)
+        change(backend, the(backend), None)
+
+        assert backend.forget(QUEUE)
+        assert dict(backend.queues()) == {}
+        inserted(backend, *items("cb"), an_item("a", unique="digest", scope="end"))
+        assert backend.queues() == {QUEUE: QueueSettings()}
+        assert keys_of(a_claim(backend).records) == ["c", "b", "a"]
+
+    def test_an_absent_queue_is_forgotten_already(self, backend: Backend) -> None:
+        """So that forgetting may be repeated."""
+        assert backend.forget("nowhere")
+        assert dict(backend.queues()) == {}
+
+    def test_forgetting_one_queue_leaves_the_others(self, backend: Backend) -> None:
+        """Also those whose names begin the same."""
+        job = taken(backend, queue="mail")
+        inserted(backend, an_item(queue="mail.2"))
+        change(backend, job, None)
+
+        assert backend.forget("mail")
+        assert list(backend.queues()) == ["mail.2"]
+        assert keys_of(a_claim(backend, "mail.2").records) == ["a"]

@@ -1,0 +1,53 @@
+"""The Redis backend keeps the contract on a fake server, without one."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stanchion.backend import Backend
+from stanchion.testing.clock import VirtualClock
+from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion_redis import RedisBackend
+from support.stores import FakeClients, a_namespace, dump_of
+
+
+class OnFakeRedis(BackendSuite):
+    """What its sync and async verbs have in common."""
+
+    @pytest.fixture
+    def opened(self, clock: VirtualClock) -> Iterator[RedisBackend]:
+        """A backend on a server of its own."""
+        self.namespace, self.clients, self.clock = a_namespace(), FakeClients(), clock
+        self.client = self.clients.sync(timedelta(seconds=5))
+        backend = self.reopen_at(self.namespace)
+        yield backend
+        backend.close()
+
+    def reopen_at(self, namespace: str) -> RedisBackend:
+        """A backend on the same server."""
+        return RedisBackend("redis://fake", namespace=namespace, clock=self.clock, clients=self.clients)
+
+    def reopen(self, backend: Backend, namespace: str) -> Backend:
+        return self.reopen_at(namespace)
+
+    def dump(self, backend: Backend) -> Any:
+        return dump_of(self.client, self.namespace)
+
+
+class TestFakeRedis(OnFakeRedis):
+    """Its sync verbs."""
+
+    @pytest.fixture
+    def backend(self, opened: RedisBackend) -> Backend:
+        return opened
+
+
+class TestFakeRedisAsync(OnFakeRedis):
+    """Its async verbs."""
+
+    @pytest.fixture
+    def backend(self, opened: RedisBackend) -> Iterator[Backend]:
+        with blocking(opened.to_async) as backend:
+            yield backend

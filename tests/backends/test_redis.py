@@ -1,0 +1,50 @@
+"""The Redis backend keeps the contract on a real server."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from stanchion.backend import Backend
+from stanchion.testing.clock import VirtualClock
+from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion_redis import RedisBackend
+from support.stores import dump_of, own_namespace
+
+
+class OnRedis(BackendSuite):
+    """What its sync and async verbs have in common."""
+
+    @pytest.fixture
+    def opened(self, redis_url: str, clock: VirtualClock) -> Iterator[RedisBackend]:
+        """A backend with a namespace of its own."""
+        self.client = redis.Redis.from_url(redis_url)
+        with self.client, own_namespace(self.client) as self.namespace:
+            self.clock, self.url = clock, redis_url
+            backend = RedisBackend(redis_url, namespace=self.namespace, clock=clock)
+            yield backend
+            backend.close()
+
+    def reopen(self, backend: Backend, namespace: str) -> Backend:
+        return RedisBackend(self.url, namespace=f"{self.namespace}:{namespace}", clock=self.clock)
+
+    def dump(self, backend: Backend) -> Any:
+        return dump_of(self.client, self.namespace)
+
+
+class TestRedis(OnRedis):
+    """Its sync verbs."""
+
+    @pytest.fixture
+    def backend(self, opened: RedisBackend) -> Backend:
+        return opened
+
+
+class TestRedisAsync(OnRedis):
+    """Its async verbs."""
+
+    @pytest.fixture
+    def backend(self, opened: RedisBackend) -> Iterator[Backend]:
+        with blocking(opened.to_async) as backend:
+            yield backend
