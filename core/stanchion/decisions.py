@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, assert_never
 
-from attrs import frozen
+import msgspec
 
 from stanchion.changes import NOW, Change, Move, Now, Place
 from stanchion.errors import IllegalTransition
@@ -33,143 +33,125 @@ _Notes = Mapping[str, bytes | Now | None]
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-@frozen(kw_only=True)
-class _FromRun:
+class _FromRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run reports; `notes` and `append` are what its handler wrote since it last reported."""
 
-    notes: Mapping[str, bytes] = _NOTHING
-    append: Mapping[str, bytes] = _NOTHING
+    notes: Mapping[str, bytes] = {}
+    append: Mapping[str, bytes] = {}
 
 
-@frozen(kw_only=True)
-class Beaten(_FromRun):
+class Beaten(_FromRun, frozen=True, kw_only=True):
     """The run is alive."""
 
-    event: ClassVar = Event.BEAT
+    event: ClassVar[Event] = Event.BEAT
     lease: timedelta
 
 
-@frozen(kw_only=True)
-class Completed(_FromRun):
+class Completed(_FromRun, frozen=True, kw_only=True):
     """The handler returned; `result` is its value, encoded."""
 
-    event: ClassVar = Event.COMPLETE
+    event: ClassVar[Event] = Event.COMPLETE
     result: bytes
 
 
-@frozen(kw_only=True)
-class Failed(_FromRun):
+class Failed(_FromRun, frozen=True, kw_only=True):
     """The handler raised, or asked for `Retry` (then `wait` is set) or `Fail` (then `for_good`)."""
 
-    event: ClassVar = Event.FAIL
+    event: ClassVar[Event] = Event.FAIL
     failure: Failure
     wait: timedelta | None = None
     for_good: bool = False
 
 
-@frozen(kw_only=True)
-class TimedOut(_FromRun):
+class TimedOut(_FromRun, frozen=True, kw_only=True):
     """The run went past its time limit."""
 
-    event: ClassVar = Event.TIME_OUT
+    event: ClassVar[Event] = Event.TIME_OUT
     failure: Failure
 
 
-@frozen(kw_only=True)
-class Released(_FromRun):
+class Released(_FromRun, frozen=True, kw_only=True):
     """The worker hands the job back: its handler never started, or has ended by the worker's shutdown."""
 
-    event: ClassVar = Event.RELEASE
+    event: ClassVar[Event] = Event.RELEASE
 
 
-@frozen(kw_only=True)
-class Snoozed(_FromRun):
+class Snoozed(_FromRun, frozen=True, kw_only=True):
     """The handler puts the job off: for a time, or until an instant."""
 
-    event: ClassVar = Event.SNOOZE
+    event: ClassVar[Event] = Event.SNOOZE
     until: timedelta | datetime
 
 
-@frozen(kw_only=True)
-class TaskUnknown(_FromRun):
+class TaskUnknown(_FromRun, frozen=True, kw_only=True):
     """The worker that claimed the job does not know its task."""
 
-    event: ClassVar = Event.SNOOZE
+    event: ClassVar[Event] = Event.SNOOZE
 
 
-@frozen(kw_only=True)
-class Cancelled(_FromRun):
+class Cancelled(_FromRun, frozen=True, kw_only=True):
     """The handler cancels its own job, or stopped because it was asked to."""
 
-    event: ClassVar = Event.CANCEL
+    event: ClassVar[Event] = Event.CANCEL
     reason: str = ""
 
 
-@frozen(kw_only=True)
-class GivenUp(_FromRun):
+class GivenUp(_FromRun, frozen=True, kw_only=True):
     """The worker loses the job on purpose: it must not start twice and its handler was stopped half-way."""
 
-    event: ClassVar = Event.LOSE
+    event: ClassVar[Event] = Event.LOSE
 
 
-@frozen
-class Lost:
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
     """The lease lapsed."""
 
-    event: ClassVar = Event.LOSE
+    event: ClassVar[Event] = Event.LOSE
 
 
-@frozen
-class Promoted:
+class Promoted(msgspec.Struct, frozen=True, kw_only=True):
     """The time of a waiting job came."""
 
-    event: ClassVar = Event.PROMOTE
+    event: ClassVar[Event] = Event.PROMOTE
 
 
-@frozen
-class Unblocked:
+class Unblocked(msgspec.Struct, frozen=True, kw_only=True):
     """What the job waited for has ended."""
 
-    event: ClassVar = Event.UNBLOCK
+    event: ClassVar[Event] = Event.UNBLOCK
 
 
-@frozen
-class Expired:
+class Expired(msgspec.Struct, frozen=True, kw_only=True):
     """The job was final for as long as it was to be kept."""
 
-    event: ClassVar = Event.EXPIRE
+    event: ClassVar[Event] = Event.EXPIRE
 
 
-@frozen(kw_only=True)
-class CancelAsked:
+class CancelAsked(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody asks to cancel the job."""
 
-    event: ClassVar = Event.CANCEL
+    event: ClassVar[Event] = Event.CANCEL
     reason: str = ""
 
 
-@frozen(kw_only=True)
-class RetryAsked:
+class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody asks to run the job again, or now; a completed one only with `force`."""
 
-    event: ClassVar = Event.RETRY
+    event: ClassVar[Event] = Event.RETRY
     force: bool = False
 
 
-@frozen(kw_only=True)
-class Updated:
+class Updated(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody changes a job that has not started: its priority, when it may start, or both."""
 
-    event: ClassVar = Event.UPDATE
+    event: ClassVar[Event] = Event.UPDATE
     priority: int | None = None
     start: timedelta | datetime | None = None
 
 
-@frozen
-class Deleted:
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody asks for the record to be gone."""
 
-    event: ClassVar = Event.DELETE
+    event: ClassVar[Event] = Event.DELETE
 
 
 Ended = Completed | Failed | TimedOut | Released | Snoozed | TaskUnknown | Cancelled | GivenUp
@@ -240,8 +222,7 @@ def decide(job: Record, signal: Signal, *, roll: float, policy: Policy, by: str 
     )
 
 
-@frozen
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """A job, what happened to it, and the moves that most rules end in."""
 
     job: Record

@@ -3,11 +3,11 @@
 Everything is an operation (see `stanchion.steps`), so that it serves sync and async callers alike.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
+from os import urandom
 from typing import Any, Final, TypeVar
 
 from attrs import evolve, frozen
@@ -54,6 +54,11 @@ _ZERO: Final = timedelta(0)
 _E = TypeVar("_E")
 
 
+def _roll() -> float:
+    """A random number in [0, 1)."""
+    return int.from_bytes(urandom(6), "big") / (1 << 48)
+
+
 @frozen
 class Report:
     """What a worker says of one of its runs."""
@@ -79,7 +84,7 @@ class Engine:
         backend: Backend,
         plugins: Plugins,
         *,
-        roll: Callable[[], float] = random.random,
+        roll: Callable[[], float] = _roll,
         pauses: Pauses = PATIENT,
     ) -> None:
         self.backend = backend

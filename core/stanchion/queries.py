@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from attrs import frozen
+import msgspec
 
 from stanchion.jobs import Record
 from stanchion.states import State
@@ -13,8 +13,7 @@ Counts = Mapping[State, int]
 """How many jobs of one queue are in each state; every state has its key."""
 
 
-@frozen
-class Inserted:
+class Inserted(msgspec.Struct, frozen=True):
     """The answer for one inserted item."""
 
     created: bool
@@ -24,8 +23,7 @@ class Inserted:
     """If not created: the job that has the id or holds the unique key."""
 
 
-@frozen(kw_only=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a claim."""
 
     records: list[Record]
@@ -41,8 +39,7 @@ class Claimed:
     """When the next waiting job of these queues is due."""
 
 
-@frozen(kw_only=True)
-class Due:
+class Due(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs whose clock has run out."""
 
     now: datetime
@@ -52,8 +49,7 @@ class Due:
     """The jobs, those of running states first, oldest clock first within a state."""
 
 
-@frozen(kw_only=True)
-class Page:
+class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a listing."""
 
     records: list[Record]
@@ -82,8 +78,7 @@ class Fault(StrEnum):
     """A part of the store that is not what it should be."""
 
 
-@frozen(kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something wrong inside the store."""
 
     fault: Fault
@@ -96,8 +91,7 @@ class Finding:
     """What was found, for a person."""
 
 
-@frozen(kw_only=True)
-class CheckPage:
+class CheckPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a check."""
 
     findings: list[Finding]

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from stanchion.decisions import Cancelled, Completed, Ended, Failed, Snoozed, TaskUnknown, hand_back
 from stanchion.errors import PayloadError
@@ -143,4 +143,4 @@ def _interrupted(run: Run, job: RunningJob) -> Ended:
 
 def _with_notes(job: RunningJob, signal: _E) -> _E:
     notes, append = job.take()
-    return evolve(signal, notes=notes, append=append) if notes or append else signal
+    return replace(signal, notes=notes, append=append) if notes or append else signal
