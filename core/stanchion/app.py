@@ -242,20 +242,27 @@ class Stanchion:
         """The jobs of a queue in one state, read page by page as they are asked for.
 
         A job that stays put appears exactly once.
+
+        Raises:
+            InvalidArgument: It is no name for a queue, or no state.
         """
+        return self._pages(check_name(queue), _state(state))
+
+    def ajobs(self, queue: str, state: State | str) -> AsyncIterator[Job[Any]]:
+        """`jobs`, async."""
+        return self._apages(check_name(queue), _state(state))
+
+    def _pages(self, queue: str, state: State) -> Iterator[Job[Any]]:
         cursor, more = None, True
-        check_name(queue)
         while more:
-            page = self.engine.run(_listed(queue, _state(state), cursor))
+            page = self.engine.run(_listed(queue, state, cursor))
             yield from map(self._job, page.records)
             cursor, more = page.cursor, page.cursor is not None
 
-    async def ajobs(self, queue: str, state: State | str) -> AsyncIterator[Job[Any]]:
-        """`jobs`, async."""
+    async def _apages(self, queue: str, state: State) -> AsyncIterator[Job[Any]]:
         cursor, more = None, True
-        check_name(queue)
         while more:
-            page = await self.engine.arun(_listed(queue, _state(state), cursor))
+            page = await self.engine.arun(_listed(queue, state, cursor))
             for record in page.records:
                 yield self._job(record)
             cursor, more = page.cursor, page.cursor is not None

@@ -2,10 +2,8 @@
 
 import os
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +11,7 @@ from attrs import field, fields, frozen
 
 from stanchion.backend import Backend, Clock
 from stanchion.errors import ConfigError, InvalidArgument
+from stanchion.extensions import installed
 from stanchion.queues import check_name
 from stanchion.retries import duration
 
@@ -28,12 +27,19 @@ SWEEP: Final = timedelta(seconds=1)
 GRACE: Final = timedelta(seconds=8)
 """How long a stopping worker waits for its handlers; below the 10 s after which container runtimes kill."""
 
-_SECRET: Final = re.compile(r"//[^/@]*@")
+_USER: Final = re.compile(r"//.*@", re.DOTALL)  # up to the last one: a password may hold an unquoted @
+_SECRET: Final = re.compile(r"(?<=[?&])((?:user|pass)\w*)=[^&]*")
 
 
 def redacted(url: str) -> str:
     """A URL without the user and password in it, fit to be shown."""
-    return _SECRET.sub("//***@", url)
+    return _SECRET.sub(r"\1=***", _USER.sub("//***@", url))
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"backend is a URL such as redis://localhost, not {value!r}")
+    return value
 
 
 def _seconds(value: Any) -> Any:
@@ -45,13 +51,19 @@ def _seconds(value: Any) -> Any:
     return value
 
 
+def _namespace(value: Any) -> str:
+    return check_name(value, "namespace")
+
+
 def _span(default: timedelta, name: str) -> Any:
-    least = timedelta(milliseconds=100)
-    return field(default=default, converter=lambda value: duration(_seconds(value), name, least=least))
+    def convert(value: Any) -> timedelta:
+        return duration(_seconds(value), name, least=timedelta(milliseconds=100))
+
+    return field(default=default, converter=convert)
 
 
 def _slots(value: Any) -> int:
-    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if type(number) is not int or not 1 <= number <= 10_000:
         raise InvalidArgument(f"concurrency is an integer from 1 to 10000, not {value!r}")
     return number
@@ -60,6 +72,8 @@ def _slots(value: Any) -> int:
 def _names(value: Any) -> tuple[object, ...]:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
+    if not isinstance(value, Iterable):
+        raise InvalidArgument(f"plugins are a list of names or objects, not {value!r}")
     return tuple(value)
 
 
@@ -67,10 +81,10 @@ def _names(value: Any) -> tuple[object, ...]:
 class Config:
     """The settings of an application."""
 
-    backend: str = field(default="memory://", repr=redacted)
+    backend: str = field(default="memory://", converter=_url, repr=redacted)
     """The URL of the backend; its scheme names the backend."""
 
-    namespace: str = field(default="stanchion", converter=lambda value: check_name(value, "namespace"))
+    namespace: str = field(default="stanchion", converter=_namespace)
     """Set apart from all other namespaces in the same store."""
 
     plugins: tuple[object, ...] = field(default=(), converter=_names)
@@ -115,16 +129,25 @@ class Config:
         return cls(**settings)
 
 
-def _from_files(directory: Path) -> dict[str, Any]:
+def _from_files(directory: Path) -> Mapping[str, Any]:
+    """The settings in the first of the two files there is."""
+    import tomllib  # only a program that configures itself by files pays for it
+
     own, project = directory / "stanchion.toml", directory / "pyproject.toml"
     try:
         if own.is_file():
-            return tomllib.loads(own.read_text())
-        if project.is_file():
-            return dict(tomllib.loads(project.read_text()).get("tool", {}).get("stanchion", {}))
+            return tomllib.loads(own.read_text("utf-8"))
+        settings = _tool(tomllib.loads(project.read_text("utf-8"))) if project.is_file() else {}
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration in {directory} cannot be read: {error}") from error
-    return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"[tool.stanchion] in {project} is a table of settings, not {settings!r}")
+    return settings
+
+
+def _tool(project: Mapping[str, Any]) -> Any:
+    tools = project.get("tool", {})
+    return tools.get("stanchion", {}) if isinstance(tools, dict) else {}
 
 
 def open_backend(url: str, namespace: str, clock: Clock | None = None) -> Backend:
@@ -134,13 +157,13 @@ def open_backend(url: str, namespace: str, clock: Clock | None = None) -> Backen
         ConfigError: No backend has this scheme, or what it needs is not installed.
     """
     scheme = url.partition("://")[0]
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == scheme]
-    if not found or "://" not in url:
-        known = ", ".join(sorted(f"{entry.name}://" for entry in entry_points(group=GROUP)))
+    backends = installed(GROUP)
+    if scheme not in backends or "://" not in url:
+        known = ", ".join(f"{name}://" for name in backends)
         raise ConfigError(f"no backend for {redacted(url)!r}; installed are: {known or 'none'}")
     try:
-        opener: Callable[..., Backend] = found[0].load()
+        opener: Callable[..., Backend] = backends[scheme].load()
     except ImportError as error:
-        extra = found[0].module.partition("_")[2] or found[0].module
+        extra = backends[scheme].module.removeprefix("stanchion_")
         raise ConfigError(f"{scheme}:// needs more: python -m pip install 'stanchion[{extra}]'") from error
     return opener(url, namespace=namespace, clock=clock)

@@ -9,8 +9,19 @@ from datetime import timedelta
 from stanchion.states import Event, State
 
 
+def _restored(
+    kind: type["StanchionError"], args: tuple[object, ...], state: dict[str, object]
+) -> "StanchionError":
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
 class StanchionError(Exception):
-    """The root: catch this to catch everything Stanchion raises on purpose."""
+    """The root: catch this to catch everything Stanchion raises on purpose. All of them can be pickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class InvalidArgument(StanchionError, ValueError):
@@ -50,9 +61,6 @@ class IllegalTransition(StanchionError):
         self.state = state
         self.event = event
         self.hint = hint
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.job_id, self.state, self.event, self.hint)
 
 
 class LeaseLost(StanchionError):

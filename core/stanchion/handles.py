@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from stanchion.decisions import Asked, CancelAsked, Deleted, RetryAsked, Updated
 from stanchion.engine import Engine
-from stanchion.errors import JobFailed
+from stanchion.errors import InvalidArgument, JobFailed
 from stanchion.jobs import Item, Record, check_priority
 from stanchion.outcomes import aware
 from stanchion.payloads import Failure, Happening, decode, decode_list, policy_of
@@ -162,9 +162,10 @@ class Job(Generic[R]):
         delay: float | timedelta | None = None,
         at: datetime | None = None,
     ) -> "Job[R]":
-        """Change a job that has not started: its priority, or when it may start.
+        """Change a job that has not started: its priority, or when it may start (`at` goes before `delay`).
 
         Raises:
+            InvalidArgument: Nothing is to be changed, or a value cannot be used.
             IllegalTransition: It has started.
             JobNotFound: It was deleted or has expired.
         """
@@ -228,5 +229,7 @@ class Job(Generic[R]):
 
 
 def _updated(priority: int | None, delay: float | timedelta | None, at: datetime | None) -> Updated:
+    if priority is None and delay is None and at is None:
+        raise InvalidArgument("update changes a priority, a delay or an instant; none was given")
     start = aware(at, "at") if at is not None else None if delay is None else duration(delay, "delay")
     return Updated(priority=None if priority is None else check_priority(priority), start=start)

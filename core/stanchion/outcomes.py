@@ -1,11 +1,16 @@
 """What a handler may return instead of a result, to say what shall become of its job."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from attrs import field, frozen
 
 from stanchion.errors import InvalidArgument
 from stanchion.retries import duration
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""Instants lie between these, so that their milliseconds have at most 13 digits in every store."""
 
 
 def _until(value: float | timedelta | datetime) -> timedelta | datetime:
@@ -16,18 +21,24 @@ def aware(value: datetime, name: str) -> datetime:
     """A datetime that says which instant it means.
 
     Raises:
-        InvalidArgument: It has no timezone.
+        InvalidArgument: It has no timezone, or is out of bounds.
     """
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidArgument(f"{name} must be a datetime with a timezone, not {value!r}")
+    if not EARLIEST <= value < LATEST:
+        raise InvalidArgument(f"{name} must lie between the years 1970 and 2200, not at {value}")
     return value
+
+
+def _after(value: float | timedelta) -> timedelta:
+    return duration(value, "after")
 
 
 @frozen
 class Retry:
     """This attempt failed; try again after a wait of its own instead of the back-off's, while attempts are left."""
 
-    after: timedelta = field(converter=lambda value: duration(value, "after"))
+    after: timedelta = field(converter=_after)
     """How long to wait; a timedelta or seconds."""
 
     reason: str = ""

@@ -9,17 +9,18 @@ A spec is two ASCII characters, the codec `j` and the version `1`, followed by t
 """
 
 import math
+import re
 import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from stanchion.errors import PayloadError
-from stanchion.retries import Backoff, Exponential, Fixed, Policy
+from stanchion.retries import LONGEST, Backoff, Exponential, Fixed, Policy
 
 LARGEST: Final = 1 << 20
 """Bytes: the largest arguments, result or saved data; a queue is no object store."""
@@ -32,6 +33,9 @@ LONGEST_MESSAGE: Final = 4 << 10
 
 LONGEST_TRACEBACK: Final = 32 << 10
 """Characters kept of an error's traceback, from its end."""
+
+_NOT_FINITE: Final = re.compile(rb'null|"nan"|"-?inf"')
+"""What msgspec may have written for NaN or an infinity: as a value, or as the key of an object."""
 
 _SPEC_TAG: Final = b"j1"
 
@@ -65,15 +69,16 @@ def check(payload: bytes, value: object, what: str) -> None:
         raise PayloadError(f"{what} would be {len(payload)} bytes; the limit is {LARGEST}")
     if payload.count(b"[") + payload.count(b"{") > DEEPEST and _depth(msgspec.json.decode(payload)) > DEEPEST:
         raise PayloadError(f"{what} is nested deeper than {DEEPEST} levels")
-    if b"null" in payload and not _finite(msgspec.to_builtins(value)):  # msgspec writes NaN as null
+    if _NOT_FINITE.search(payload) and not _finite(msgspec.to_builtins(value)):
         raise PayloadError(f"{what} contains NaN or an infinity, which JSON does not have")
 
 
 def _depth(value: object) -> int:
     deepest, level = 0, [value]
-    while level := [child for parent in level for child in _children(parent)]:
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        level = [child for parent in level for child in _children(parent)]
         deepest += 1
-    return deepest + 1
+    return deepest
 
 
 def _finite(value: object) -> bool:
@@ -83,6 +88,7 @@ def _finite(value: object) -> bool:
         if isinstance(one, float) and not math.isfinite(one):
             return False
         pending.extend(_children(one))
+        pending.extend(one if isinstance(one, dict) else ())
     return True
 
 
@@ -96,30 +102,35 @@ def decode(payload: bytes, hint: Any = Any) -> Any:
     """A stored value, restored by its type hint.
 
     Raises:
-        Unreadable: It does not fit the hint, or is no JSON.
+        Unreadable: It does not fit the hint, is no JSON, or the hint is none that JSON can be restored by.
     """
     try:
         return msgspec.json.decode(payload, type=hint)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
         raise Unreadable(f"a stored value does not fit {hint}: {error}") from error
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LONGEST // timedelta(milliseconds=1))]
+"""A damaged policy must not lead to an instant that no clock can hold."""
+
+
 class _FixedWire(msgspec.Struct, tag="fixed", tag_field="kind"):
-    wait_ms: int
+    wait_ms: _Milliseconds
 
 
-class _ExponentialWire(msgspec.Struct, tag="exponential", tag_field="kind"):
-    base_ms: int = 5_000
-    cap_ms: int = 3_600_000
+class _ExponentialWire(msgspec.Struct, tag="exponential", tag_field="kind", omit_defaults=True):
+    base_ms: _Milliseconds = 5_000
+    cap_ms: _Milliseconds = 3_600_000
 
 
-class _PolicyWire(msgspec.Struct):
-    retries: int = 3
-    max_lost: int = 3
+class _PolicyWire(msgspec.Struct, omit_defaults=True):
+    retries: _Count = 3
+    max_lost: _Count = 3
     backoff: _FixedWire | _ExponentialWire = msgspec.field(default_factory=_ExponentialWire)
-    timeout_ms: int = 1_800_000
-    keep_ms: int | None = 86_400_000
-    keep_failed_ms: int | None = 604_800_000
+    timeout_ms: _Milliseconds = 1_800_000
+    keep_ms: _Milliseconds | None = 86_400_000
+    keep_failed_ms: _Milliseconds | None = 604_800_000
     unique: str | None = None
     unique_until: Literal["start", "end"] = "end"
 

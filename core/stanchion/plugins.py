@@ -4,13 +4,13 @@ import logging
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 import pluggy
 
 from stanchion import hookspecs
 from stanchion.errors import ConfigError
+from stanchion.extensions import installed
 
 _log: Final = logging.getLogger("stanchion.plugins")
 
@@ -105,11 +105,10 @@ class Plugins:
 
 
 def _load(name: str) -> object:
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
-    if not found:
-        known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP))) or "none"
-        raise ConfigError(f"no plugin is named {name!r}; installed are: {known}")
+    plugins = installed(GROUP)
+    if name not in plugins:
+        raise ConfigError(f"no plugin is named {name!r}; installed are: {', '.join(plugins) or 'none'}")
     try:
-        return found[0].load()
+        return plugins[name].load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"plugin {name!r} cannot be loaded: {error}") from error

@@ -1,6 +1,5 @@
 """How often and when a job is tried again, for how long it may run, and how long its record is kept."""
 
-import math
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -28,19 +27,31 @@ def duration(value: float | timedelta, name: str, *, least: timedelta = timedelt
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
         raise InvalidArgument(f"{name} must be seconds or a timedelta, not {value!r}")
     if not isinstance(value, timedelta):
-        if not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
-            raise InvalidArgument(f"{name} must be at most ten years, not {value!r} seconds")
+        if not abs(value) <= LONGEST.total_seconds():  # not so for NaN either
+            raise InvalidArgument(f"{name} must be a finite number of seconds, at most ten years")
         value = timedelta(seconds=value)
     if not least <= value <= LONGEST:
         raise InvalidArgument(f"{name} must be between {least} and ten years, not {value}")
     return value
 
 
+def _wait(value: float | timedelta) -> timedelta:
+    return duration(value, "wait")
+
+
+def _base(value: float | timedelta) -> timedelta:
+    return duration(value, "base")
+
+
+def _cap(value: float | timedelta) -> timedelta:
+    return duration(value, "cap")
+
+
 @frozen
 class Fixed:
     """The same wait before every retry."""
 
-    wait: timedelta = field(converter=lambda value: duration(value, "wait"))
+    wait: timedelta = field(converter=_wait)
     """How long; a timedelta or seconds."""
 
     def delay(self, attempt: int, roll: float) -> timedelta:
@@ -56,10 +67,10 @@ class Exponential:
     crowd of failures best (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
     """
 
-    base: timedelta = field(default=timedelta(seconds=5), converter=lambda value: duration(value, "base"))
+    base: timedelta = field(default=timedelta(seconds=5), converter=_base)
     """The upper bound of the first wait; a timedelta or seconds."""
 
-    cap: timedelta = field(default=timedelta(hours=1), converter=lambda value: duration(value, "cap"))
+    cap: timedelta = field(default=timedelta(hours=1), converter=_cap)
     """The upper bound of every wait; a timedelta or seconds."""
 
     def delay(self, attempt: int, roll: float) -> timedelta:

@@ -2,11 +2,11 @@
 
 import copy
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Final, Self
 
 import msgspec
@@ -14,7 +14,7 @@ from attrs import evolve, field, fields, frozen
 
 from stanchion.errors import ConfigError, InvalidArgument, PayloadError
 from stanchion.jobs import Item, check_key, check_priority, new_key
-from stanchion.outcomes import aware
+from stanchion.outcomes import Outcome, aware
 from stanchion.payloads import Unreadable, check, encode_policy, encode_spec
 from stanchion.queues import check_name
 from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until, duration
@@ -24,13 +24,34 @@ _DEFAULT: Final = Policy()
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def _number(name: str) -> Callable[[Any], int]:
-    def convert(value: Any) -> int:
-        if type(value) is not int or not 0 <= value <= 1000:
-            raise InvalidArgument(f"{name} is an integer from 0 to 1000, not {value!r}")
-        return value
+def _number(value: Any, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= 1000:
+        raise InvalidArgument(f"{name} is an integer from 0 to 1000, not {value!r}")
+    return value
 
-    return convert
+
+def _retries(value: Any) -> int:
+    return _number(value, "retries")
+
+
+def _max_lost(value: Any) -> int:
+    return _number(value, "max_lost")
+
+
+def _queue(value: Any) -> str:
+    return check_name(value)
+
+
+def _key(value: Any) -> str | None:
+    return None if value is None else check_key(value)
+
+
+def _delay(value: Any) -> timedelta:
+    return duration(value, "delay")
+
+
+def _at(value: Any) -> datetime | None:
+    return None if value is None else aware(value, "at")
 
 
 def _backoff(value: Any) -> Backoff:
@@ -39,14 +60,23 @@ def _backoff(value: Any) -> Backoff:
     return value
 
 
-def _kept(name: str) -> Callable[[Any], timedelta | None]:
-    return lambda value: None if value is None else duration(value, name)
+def _timeout(value: Any) -> timedelta:
+    return duration(value, "timeout", least=_MILLISECOND)
+
+
+def _keep(value: Any) -> timedelta | None:
+    return None if value is None else duration(value, "keep")
+
+
+def _keep_failed(value: Any) -> timedelta | None:
+    return None if value is None else duration(value, "keep_failed")
 
 
 def _until(value: Any) -> Until:
     if value not in ("start", "end"):
         raise InvalidArgument(f"unique_until is 'start' or 'end', not {value!r}")
-    return value
+    until: Until = value
+    return until
 
 
 def _unique(value: Any) -> str | None:
@@ -56,31 +86,34 @@ def _unique(value: Any) -> str | None:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    tags = () if isinstance(value, str | bytes) else tuple(value)
-    if (not tags and value) or any(not isinstance(tag, str) or not 0 < len(tag) <= 256 for tag in tags):
-        raise InvalidArgument(f"tags are texts of 1 to 256 characters, not {value!r}")
-    return tuple(sorted(set(tags)))
+    if not isinstance(value, list | tuple | set | frozenset) or not all(map(_is_tag, value)):
+        raise InvalidArgument(
+            f"tags are a set or list of texts of 1 to 256 printable characters, not {value!r}"
+        )
+    return tuple(sorted(set(value)))
+
+
+def _is_tag(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 256 and value.isprintable()
 
 
 @frozen(kw_only=True)
 class Options:
     """How the jobs of a task are enqueued and run: `@app.task(…)` sets them, `task.using(…)` changes some."""
 
-    queue: str = field(default="default", converter=check_name)
+    queue: str = field(default="default", converter=_queue)
     """Where the job goes."""
 
     priority: int = field(default=0, converter=check_priority)
     """-100 (last) to 100 (first)."""
 
-    key: str | None = field(
-        default=None, converter=lambda value: value if value is None else check_key(value)
-    )
+    key: str | None = field(default=None, converter=_key)
     """The job's own key: enqueuing twice with the same one makes one job. Random unless given."""
 
-    delay: timedelta = field(default=timedelta(0), converter=lambda value: duration(value, "delay"))
+    delay: timedelta = field(default=timedelta(0), converter=_delay)
     """How long to wait before it may start; a timedelta or seconds."""
 
-    at: datetime | None = field(default=None, converter=lambda at: at if at is None else aware(at, "at"))
+    at: datetime | None = field(default=None, converter=_at)
     """When it may start; an instant with a timezone. Goes before `delay`."""
 
     unique: str | None = field(default=None, converter=_unique)
@@ -92,24 +125,22 @@ class Options:
     tags: tuple[str, ...] = field(default=(), converter=_tags)
     """What the job can be found by."""
 
-    retries: int = field(default=_DEFAULT.retries, converter=_number("retries"))
+    retries: int = field(default=_DEFAULT.retries, converter=_retries)
     """How many attempts may follow the first."""
 
-    max_lost: int = field(default=_DEFAULT.max_lost, converter=_number("max_lost"))
+    max_lost: int = field(default=_DEFAULT.max_lost, converter=_max_lost)
     """How often it may lose its worker and run again."""
 
     backoff: Backoff = field(default=_DEFAULT.backoff, converter=_backoff)
     """How long to wait before the next attempt."""
 
-    timeout: timedelta = field(
-        default=_DEFAULT.timeout, converter=lambda value: duration(value, "timeout", least=_MILLISECOND)
-    )
+    timeout: timedelta = field(default=_DEFAULT.timeout, converter=_timeout)
     """How long one run may take; a timedelta or seconds."""
 
-    keep: timedelta | None = field(default=_DEFAULT.keep, converter=_kept("keep"))
+    keep: timedelta | None = field(default=_DEFAULT.keep, converter=_keep)
     """How long it is kept once completed or cancelled; a timedelta, seconds, or none for ever."""
 
-    keep_failed: timedelta | None = field(default=_DEFAULT.keep_failed, converter=_kept("keep_failed"))
+    keep_failed: timedelta | None = field(default=_DEFAULT.keep_failed, converter=_keep_failed)
     """How long it is kept once failed or timed out; a timedelta, seconds, or none for ever."""
 
     @classmethod
@@ -150,6 +181,8 @@ class Options:
         """The digest of the unique key: 128 bits of BLAKE2b, in hexadecimal."""
         if self.unique is None:
             return None
+        from hashlib import blake2b  # only jobs with a unique key pay for it
+
         return blake2b(self.unique.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def item(self, task: str, args: bytes) -> Item:
@@ -196,9 +229,10 @@ class Signature:
                 kw_only=not self._plain,
             )
             self._decoder = msgspec.json.Decoder(self._struct)
+            self.returns = _result_hint(hints.get("return", Any))
+            msgspec.json.Decoder(self.returns)
         except (TypeError, ValueError, NameError) as error:
             raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
-        self.returns: Any = hints.get("return", Any)
         self._kinds = [(one.name, one.kind) for one in parameters]
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
@@ -271,6 +305,15 @@ def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, 
     return one.name, hint, msgspec.field(default_factory=lambda: copy.copy(default))
 
 
+def _result_hint(hint: Any) -> Any:
+    """What a result is restored by: outcomes among what a handler may return are never stored."""
+    outcomes = typing.get_args(Outcome)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        stored = [one for one in typing.get_args(hint) if one not in outcomes]
+        return typing.Union[tuple(stored)] if stored else None  # noqa: UP007 - members known at run time only
+    return Any if hint in (*outcomes, typing.NoReturn, typing.Never) else hint
+
+
 @frozen(kw_only=True)
 class Definition:
     """A registered task: what a worker needs to run its jobs."""
@@ -295,12 +338,14 @@ class Definition:
         """Define a task for a function.
 
         Raises:
-            ConfigError: Its signature cannot be used.
+            ConfigError: It yields instead of returning, or its signature cannot be used.
             InvalidArgument: The name or an option cannot be used.
         """
         name = name or getattr(handler, "__name__", "")
         if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
             raise InvalidArgument(f"a task is named by 1 to 256 printable characters, not {name!r}")
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            raise ConfigError(f"task {name} cannot be registered: a handler returns, it does not yield")
         return cls(
             name=name,
             handler=handler,

@@ -1,0 +1,101 @@
+"""Records, items and signals for tests: each in working order but for what the test says."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from stanchion.changes import Change, Move
+from stanchion.decisions import (
+    Beaten,
+    CancelAsked,
+    Cancelled,
+    Completed,
+    Deleted,
+    Expired,
+    Failed,
+    GivenUp,
+    Lost,
+    Promoted,
+    Released,
+    RetryAsked,
+    Signal,
+    Snoozed,
+    TaskUnknown,
+    TimedOut,
+    Unblocked,
+    Updated,
+)
+from stanchion.jobs import Item, Record
+from stanchion.payloads import Failure, encode_policy, encode_spec
+from stanchion.retries import Policy
+from stanchion.states import FINAL, Event, State
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When everything happens, unless a test says otherwise."""
+
+LEASE: Final = timedelta(seconds=30)
+LATER: Final = timedelta(minutes=1)
+
+_CLOCKS: Final = {
+    State.BLOCKED: NOW,
+    State.SCHEDULED: NOW,
+    State.RUNNING: NOW + LEASE,
+    State.RETRYING: NOW,
+    **dict.fromkeys(FINAL, NOW + timedelta(hours=1)),
+}
+
+
+def a_spec(**options: Any) -> bytes:
+    return encode_spec(b"{}", encode_policy(Policy(**options)))
+
+
+def a_record(state: State = State.QUEUED, **fields: Any) -> Record:
+    """A record that looks as a backend would keep it in this state."""
+    running = {"claim": "claim-1", "worker": "worker-1", "run": 1, "started_at": NOW}
+    ended = {"ended_at": NOW, "run": 1, "started_at": NOW}
+    belonging = running if state is State.RUNNING else ended if state in FINAL else {}
+    usual = {
+        "id": "mail:1",
+        "task": "welcome",
+        "created_at": NOW,
+        "spec": a_spec(),
+        "due_at": _CLOCKS.get(state),
+    }
+    return Record(state=state, **{**usual, **belonging, **fields})
+
+
+def an_item(**fields: Any) -> Item:
+    return Item(**{"id": "mail:1", "task": "welcome", "state": State.QUEUED, "spec": a_spec(), **fields})
+
+
+def a_change(state: State = State.RUNNING, to: State | None = State.QUEUED, **fields: Any) -> Change:
+    """A change with no guard but the state, and a move with nothing but its target."""
+    guards = {name: fields.pop(name) for name in ("claim", "revision", "if_due") if name in fields}
+    return Change(job_id="mail:1", event=Event.UPDATE, state=state, move=Move(to=to, **fields), **guards)
+
+
+def a_failure(**fields: Any) -> Failure:
+    return Failure(**{"type": "ValueError", "message": "no", "run": 1, **fields})
+
+
+def signals() -> Iterable[Signal]:
+    """One of every kind of signal."""
+    return (
+        Beaten(lease=LEASE),
+        Completed(result=b"1"),
+        Failed(failure=a_failure()),
+        TimedOut(failure=a_failure(type="timed_out")),
+        Released(),
+        Snoozed(until=LATER),
+        TaskUnknown(),
+        Cancelled(),
+        GivenUp(),
+        Lost(),
+        Promoted(),
+        Unblocked(),
+        Expired(),
+        CancelAsked(reason="not wanted"),
+        RetryAsked(force=True),
+        Updated(priority=5),
+        Deleted(),
+    )
