@@ -20,6 +20,7 @@ from stanchion_memory.store import Shelf, cursor_of, place_of
 LIMITS: Final = Limits(batch=100, local=True)
 """The batch is the Redis backend's, so that tests on memory split work as production does."""
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _WAITING: Final = (State.SCHEDULED, State.RETRYING)
 _SWEPT: Final = (State.RUNNING, *_WAITING, State.BLOCKED, *sorted(FINAL))
 
@@ -77,20 +78,21 @@ class MemoryBackend:
             if any(claim_id in shelf.claims for shelf in shelves):
                 held = [record for shelf in shelves for record in _held(shelf, claim_id)]
                 return Claimed(records=held, now=now, more=False, next_due_at=None)
+            ends = now + lease // _MILLISECOND * _MILLISECOND
             taken: list[Record] = []
             active = [shelf for shelf in shelves if not shelf.settings.paused]
             for shelf in active:
                 self._promote(shelf, now)
                 for record in shelf.first(State.QUEUED, limit - len(taken)):
-                    taken.append(_claimed(record, now, now + lease, claim_id, worker))
+                    taken.append(_claimed(record, now, ends, claim_id, worker))
                     shelf.put(taken[-1])
                 mine = [record.id for record in taken if record.id in shelf.records]
                 shelf.forget_claims(now)
                 if mine:
-                    shelf.claims[claim_id] = (now + lease, mine)
+                    shelf.claims[claim_id] = (ends, mine)
             self._woken.difference_update(queues)
             more = [queue for queue in queues if self._has_queued(queue)]
-            self._woken.update(more)
+            self._wake(*more)
             clocks = [at for shelf in active if (at := shelf.next_due_at(_WAITING))]
             return Claimed(records=taken, now=now, more=bool(more), next_due_at=min(clocks, default=None))
 

@@ -116,8 +116,12 @@ class RedisBackend:
         end = time.monotonic() + timeout.total_seconds()
         with translating(self._url), self._woken_by_clock(keys):
             while not self._closed:
-                if self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
-                    return True
+                try:
+                    if self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
+                        return True
+                except (RedisError, OSError, ValueError):
+                    if not self._closed:
+                        raise
                 if time.monotonic() >= end:
                     break
         return False
@@ -242,8 +246,12 @@ class AsyncRedisBackend:
         end = time.monotonic() + timeout.total_seconds()
         with translating(self._url), self._twin._woken_by_clock(keys):
             while not self._closed:
-                if await self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
-                    return True
+                try:
+                    if await self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
+                        return True
+                except (RedisError, OSError, ValueError):
+                    if not self._closed:
+                        raise
                 if time.monotonic() >= end:
                     break
         return False

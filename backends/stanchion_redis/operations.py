@@ -205,7 +205,8 @@ class Operations:
 
     def _scan(self, *command: Argument) -> Sent[tuple[str, Sequence[bytes]]]:
         cursor, found = yield Command((*command, "COUNT", LIMITS.batch))
-        return cursor.decode(), found
+        flat = [part for pair in found.items() for part in pair] if isinstance(found, dict) else found
+        return str(cursor), flat
 
     def _register(self, queues: Sequence[str]) -> Sent[None]:
         """Write queues to the registry, which lies in another slot, before their first job and each minute."""

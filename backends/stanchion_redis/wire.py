@@ -20,13 +20,15 @@ FOREVER: Final = 1 << 52
 BAND: Final = 1 << 44
 """Places in each priority; see scripts/shared.lua."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _UNTIL: Final[Mapping[bytes | None, Until | None]] = {b"start": "start", b"end": "end"}
 _STATES: Final = {state.value.encode(): state for state in State}
 
 
 def to_ms(instant: datetime) -> int:
-    """Milliseconds since 1970."""
-    return round(instant.timestamp() * 1000)
+    """Milliseconds since 1970; a part of one is cut off."""
+    return (instant - _EPOCH) // _MILLISECOND
 
 
 def from_ms(ms: bytes | str | float) -> datetime:
@@ -38,8 +40,8 @@ def from_ms(ms: bytes | str | float) -> datetime:
 
 
 def span_ms(span: timedelta) -> int:
-    """A duration in milliseconds; one that is not zero is not rounded to it."""
-    return max(round(span / timedelta(milliseconds=1)), span > timedelta(0))
+    """A duration in milliseconds; a part of one is cut off."""
+    return span // _MILLISECOND
 
 
 def _clock(clock: Keep | timedelta | datetime | None) -> str:
@@ -144,7 +146,7 @@ def _record(job_id: str, fields: Mapping[bytes, bytes], state: State, score: flo
         revision=int(get(b"v", 0)),
         due_at=None if queued or score >= FOREVER else from_ms(score),
         priority=int(get(b"p", 0)),
-        place=int(score) % BAND if queued else int(get(b"o", 0)),
+        place=int(score) % BAND if queued and abs(score) < FOREVER else int(get(b"o", 0)),
         unique=_text(get(b"u")),
         scope=_UNTIL.get(get(b"e")),
         tags=_tags(get(b"g")),

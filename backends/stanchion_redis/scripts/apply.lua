@@ -125,6 +125,7 @@ local function apply(change)
     set("v", text(revision))
   end
   if change.to ~= job.s then set("s", change.to) end
+  if job.s == "queued" and change.to ~= "queued" then set("o", text(tonumber(score) % BAND)) end
   if change.priority ~= "" then set("p", change.priority) end
   for _, field in ipairs(change.stamps) do set(field, text(now)) end
   for i = 1, #change.appends, 2 do

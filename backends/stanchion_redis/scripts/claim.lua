@@ -64,10 +64,11 @@ local function take(number, base, count)
   for i = 1, #found, 2 do
     local key = found[i]
     local job, flat = load(base, key)
-    if not job or job.s ~= "queued" then
+    local score = tonumber(found[i + 1])
+    if not job or job.s ~= "queued" or score < 0 or score >= FOREVER then
       quarantine(base, "queued", key, now)
     else
-      local run, place = text(tonumber(job.r or 0) + 1), text(tonumber(found[i + 1]) % BAND)
+      local run, place = text(tonumber(job.r or 0) + 1), text(score % BAND)
       taken[#taken + 1] = key
       leases[#leases + 1] = text(ends)
       leases[#leases + 1] = key
