@@ -273,8 +273,8 @@ class Worker:
             )
             hurry.cancel()
             for run in list(self._runs.values()):
-                if run.task is not None and not run.task.done() and run.stop is None:
-                    run.stop = Stop.SHUTDOWN
+                if run.task is not None and not run.task.done():
+                    run.stop = run.stop or Stop.SHUTDOWN
                     if run.job is not None:
                         run.job.cancel()
                     if run.definition is not None and run.definition.is_async:

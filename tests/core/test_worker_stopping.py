@@ -1,0 +1,225 @@
+"""How a worker ends: handlers get their grace, and what did not end goes back to the queue."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from stanchion import Job, Stanchion, State, current_job
+from stanchion.worker import Worker
+from support.waiting import aeventually
+from support.workers import an_app, is_in, step
+
+NEVER = 3600.0
+"""Seconds of grace that no test waits for."""
+
+
+def test_running_handlers_get_their_grace() -> None:
+    """A handler that ends in time completes its job, and nothing is claimed any more."""
+
+    async def story() -> None:
+        app = an_app(concurrency=1, grace=NEVER)
+        end = asyncio.Event()
+
+        @app.task
+        async def ending() -> str:
+            await end.wait()
+            return "in time"
+
+        first, second = ending.enqueue(), ending.enqueue()
+        worker, main = await _working(app, first)
+        worker.stop()
+        end.set()
+        await asyncio.wait_for(main, 10)
+
+        assert first.result(timeout=0) == "in time"
+        assert second.refresh().state is State.QUEUED
+
+    asyncio.run(story())
+
+
+def test_what_does_not_end_in_its_grace_is_released() -> None:
+    """The handler is cancelled and the job queued again at its old place; no attempt was used up."""
+
+    async def story() -> None:
+        app = an_app(concurrency=1, grace=0.1)
+
+        @app.task
+        async def endless() -> None:
+            current_job().save("so far")
+            await asyncio.Event().wait()
+
+        job, behind = endless.enqueue(), endless.enqueue()
+        place = job.refresh().record.place
+        worker, main = await _working(app, job)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.QUEUED
+        assert (job.attempts, job.record.count("lost"), job.record.count("released")) == (0, 0, 1)
+        assert job.record.place == place < behind.refresh().record.place
+        assert job.record.notes["saved"] == b'"so far"'
+        assert job.history[-1].event == "release"
+
+    asyncio.run(story())
+
+
+def test_a_second_stop_hurries() -> None:
+    """The grace is cut short, and the job is released."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        job = endless.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.QUEUED
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+def test_a_job_that_must_not_start_twice_is_lost_by_stopping(kind: str) -> None:
+    """With no retries and nothing to lose, a started job that is stopped half-way has failed."""
+
+    async def story() -> None:
+        app = an_app(grace=0.1)
+
+        async def on_loop() -> None:
+            await asyncio.Event().wait()
+
+        def in_thread() -> None:
+            if current_job().wait_cancelled(20):
+                raise InterruptedError
+
+        once = app.task(retries=0, max_lost=0)(in_thread if kind == "thread" else on_loop)
+        job = once.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.FAILED
+        assert job.history[-1].reason == "lost"
+        assert job.errors[0].type == "lost"
+
+    asyncio.run(story())
+
+
+def test_a_thread_that_raises_because_it_shall_stop_is_released() -> None:
+    """A sync handler that sees the shutdown and raises used up no attempt."""
+
+    async def story() -> None:
+        app = an_app(grace=0.1)
+
+        @app.task(retries=0)
+        def attentive() -> None:
+            if current_job().wait_cancelled(20):
+                raise InterruptedError
+
+        job = attentive.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.QUEUED
+        assert (job.attempts, job.record.count("released")) == (0, 1)
+
+    asyncio.run(story())
+
+
+def test_a_released_job_is_run_by_the_next_worker() -> None:
+    """It starts again, as its second run and still its first attempt."""
+
+    async def story() -> tuple[Stanchion, Job[Any]]:
+        app = an_app(grace=0.1)
+
+        @app.task
+        async def endless() -> tuple[int, int]:
+            if current_job().run == 1:
+                await asyncio.Event().wait()
+            return current_job().run, current_job().attempt
+
+        job = endless.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+        return app, job
+
+    app, job = asyncio.run(story())
+    step(app)
+
+    assert job.result(timeout=0) == (2, 1)
+
+
+def test_a_cancelled_job_is_not_released() -> None:
+    """A job with a request to cancel never goes back to waiting."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        async def stubborn() -> None:
+            while not stopping.is_set():
+                try:
+                    await stopping.wait()
+                except asyncio.CancelledError:
+                    asked.set()
+            await asyncio.Event().wait()
+
+        stopping, asked = asyncio.Event(), asyncio.Event()
+        job = stubborn.enqueue()
+        worker, main = await _working(app, job)
+        await job.acancel()
+        await asked.wait()
+        stopping.set()
+        worker.stop()
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.CANCELLED
+
+    asyncio.run(story())
+
+
+def test_a_thread_that_does_not_return_is_handed_back_last() -> None:
+    """The worker ends without it, names it, and releases its job when told that the process exits."""
+    app = an_app(grace=0.1)
+    started, end = threading.Event(), threading.Event()
+
+    @app.task
+    def deaf() -> None:
+        started.set()
+        end.wait(20)
+
+    async def story() -> None:
+        main = asyncio.create_task(worker.main())
+        await aeventually(started.is_set)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+    job = deaf.enqueue()
+    worker = Worker(app)
+    asyncio.run(story())
+    assert job.refresh().state is State.RUNNING
+    worker.abandon()
+    end.set()
+
+    assert job.refresh().state is State.QUEUED
+    assert (job.attempts, job.record.count("released")) == (0, 1)
+
+
+async def _working(app: Stanchion, job: Job[Any]) -> tuple[Worker, "asyncio.Task[None]"]:
+    """A worker that runs this job's handler by now."""
+    worker = Worker(app)
+    main = asyncio.create_task(worker.main())
+    await aeventually(lambda: is_in(job, State.RUNNING))
+    await aeventually(lambda: all(run.started for run in worker._runs.values()))
+    return worker, main
