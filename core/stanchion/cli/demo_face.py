@@ -79,7 +79,8 @@ def _draw_totals(drawn: Console, summary: Summary) -> None:
     grid.add_row("files", number(summary.files), f"{number(summary.completed)} read{earlier}")
     grid.add_row("lines", number(summary.lines), "")
     grid.add_row("bytes", size(summary.bytes), "")
-    grid.add_row("time", span(summary.seconds), f"{number(round(fresh / summary.seconds))} files a second")
+    speed = f"{number(round(fresh / summary.seconds))} files a second" if fresh else ""
+    grid.add_row("time", f"{summary.seconds:.1f} s", speed)
     for column in grid.columns[2:]:
         column.justify = "left"
         column.style = "dim"

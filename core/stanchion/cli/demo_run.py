@@ -1,6 +1,7 @@
 """One run of the demo: a worker and its jobs on one loop, until every job is final or somebody stops it."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -42,6 +43,7 @@ class DemoRun:
         self._queue: Queue = app.queue(task.definition.options.queue)
         self._worker = Worker(app, queues=[self._queue.name])
         self._earlier = 0
+        self._stopping = False
         self._seconds = 0.0
 
     def work(self, show: Show) -> bool:
@@ -58,30 +60,38 @@ class DemoRun:
 
     async def _work(self, show: Show) -> bool:
         show(await self._queue.acount())  # a store that cannot be reached ends the run here
-        working = asyncio.create_task(self._worker.main(signals=True))
+        working = asyncio.create_task(self._worker.main())
         following = asyncio.create_task(self._until_final(show))
-        done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
-        stopped = working in done
-        following.cancel()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
+        self._stopping = True
+        await asyncio.wait({following})  # before the worker ends, which closes the connections of this loop
         self._worker.stop()
         await working
-        (outcome,) = await asyncio.gather(following, return_exceptions=True)
-        if isinstance(outcome, BaseException) and not stopped:
-            raise outcome
-        return outcome is None
+        return following.result()
 
-    async def _until_final(self, show: Show) -> None:
+    def _stop(self) -> None:
+        """Stop waiting, which stops the worker; the second time, stop that without grace."""
+        if self._stopping:
+            self._worker.stop()
+        self._stopping = True
+
+    async def _until_final(self, show: Show) -> bool:
         """Enqueue the jobs, and wait until all are final: also those that a killed run still holds."""
         for some in _slices(self._drafts):
+            if self._stopping:
+                return False
             jobs = await self._app.aenqueue_many(some)
             self._earlier += sum(not job.created and job.state in FINAL for job in jobs)
             show(await self._queue.acount())
-        counts = await self._queue.acount()
-        while ended(counts) < sum(counts.values()):
+        while ended(counts := await self._queue.acount()) < sum(counts.values()):
+            if self._stopping:
+                return False
             show(counts)
             await asyncio.sleep(INTERVAL)
-            counts = await self._queue.acount()
         show(counts)
+        return True
 
     def hand_back(self) -> int:
         """After a stop, immediately before the process exits: hand back every job; how many are final."""

@@ -1,5 +1,6 @@
 """The options that say which store a command looks at, and the application that opens it."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -44,6 +45,7 @@ def opened(backend: str | None, namespace: str | None, command: str) -> Stanchio
     Raises:
         ConfigError: The store cannot be used, or lives in this process alone.
     """
+    logging.getLogger("stanchion").setLevel(logging.ERROR)  # how durable a store is concerns those who write
     app = Stanchion(backend, namespace=namespace, plugins=())
     refuse_local(app.engine.backend, command)
     return app
