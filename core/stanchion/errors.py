@@ -13,6 +13,7 @@ def _restored(
     kind: type["StanchionError"], args: tuple[object, ...], state: dict[str, object]
 ) -> "StanchionError":
     error = kind.__new__(kind, *args)
+    error.args = args
     error.__dict__.update(state)
     return error
 

@@ -66,11 +66,11 @@ def encode(value: object, what: str) -> bytes:
 def check(payload: bytes, value: object, what: str) -> None:
     """Refuse a payload that is too large, too deep, or lost something on the way to JSON."""
     if len(payload) > LARGEST:
-        raise PayloadError(f"{what} would be {len(payload)} bytes; the limit is {LARGEST}")
+        raise PayloadError(f"{what}: {len(payload)} bytes; the limit is {LARGEST}")
     if payload.count(b"[") + payload.count(b"{") > DEEPEST and _depth(msgspec.json.decode(payload)) > DEEPEST:
-        raise PayloadError(f"{what} is nested deeper than {DEEPEST} levels")
+        raise PayloadError(f"{what}: nested deeper than {DEEPEST} levels")
     if _NOT_FINITE.search(payload) and not _finite(msgspec.to_builtins(value)):
-        raise PayloadError(f"{what} contains NaN or an infinity, which JSON does not have")
+        raise PayloadError(f"{what}: NaN or an infinity in it, which JSON does not have")
 
 
 def _depth(value: object) -> int:

@@ -47,6 +47,7 @@ class Plugins:
         """
         try:
             plugin = plugin() if isinstance(plugin, type) else plugin
+            hash(plugin)  # pluggy keeps plugins in sets
             self._manager.register(plugin, name)
             self._manager.check_pending()
         except (TypeError, ValueError, pluggy.PluginValidationError) as error:
@@ -97,11 +98,16 @@ class Plugins:
         everyone = self._manager.get_plugins()
         return [
             (
-                self._manager.get_name(plugin) or repr(plugin),
+                self._name(plugin),
                 self._manager.subset_hook_caller(hook, [other for other in everyone if other is not plugin]),
             )
             for plugin in implementing
         ]
+
+    def _name(self, plugin: object) -> str:
+        """What the log names a plugin by: as it was listed, or by its class; pluggy itself would use its address."""
+        name = self._manager.get_name(plugin)
+        return type(plugin).__name__ if name is None or name == str(id(plugin)) else name
 
 
 def _load(name: str) -> object:

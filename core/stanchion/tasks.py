@@ -231,7 +231,7 @@ class Signature:
             self._decoder = msgspec.json.Decoder(self._struct)
             self.returns = _result_hint(hints.get("return", Any))
             msgspec.json.Decoder(self.returns)
-        except (TypeError, ValueError, NameError) as error:
+        except (TypeError, ValueError, NameError, RuntimeError) as error:
             raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
         self._kinds = [(one.name, one.kind) for one in parameters]
 
@@ -300,9 +300,18 @@ def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, 
     if one.default is one.empty:
         return one.name, hint, msgspec.NODEFAULT
     default = one.default
+    _check_default(one.name, default, hint)
     if isinstance(default, str | int | float | bytes | None):
         return one.name, hint, default
     return one.name, hint, msgspec.field(default_factory=lambda: copy.copy(default))
+
+
+def _check_default(name: str, default: object, hint: Any) -> None:
+    """Refuse a default that could not be stored and come back: it is stored with every job that relies on it."""
+    try:
+        msgspec.json.decode(msgspec.json.encode(default), type=hint)
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        raise TypeError(f"the default of {name}: {error}") from error
 
 
 def _result_hint(hint: Any) -> Any:
@@ -314,8 +323,7 @@ def _result_hint(hint: Any) -> Any:
     return Any if hint in (*outcomes, typing.NoReturn, typing.Never) else hint
 
 
-@frozen(kw_only=True)
-class Definition:
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task: what a worker needs to run its jobs."""
 
     name: str
@@ -341,7 +349,7 @@ class Definition:
             ConfigError: It yields instead of returning, or its signature cannot be used.
             InvalidArgument: The name or an option cannot be used.
         """
-        name = name or getattr(handler, "__name__", "")
+        name = getattr(handler, "__name__", "") if name is None else name
         if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
             raise InvalidArgument(f"a task is named by 1 to 256 printable characters, not {name!r}")
         if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):

@@ -1,0 +1,186 @@
+"""Configuration: layers, and what they refuse."""
+
+from datetime import timedelta
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from stanchion import config
+from stanchion.config import Config, open_backend, redacted
+from stanchion.errors import ConfigError, InvalidArgument
+from stanchion_memory import MemoryBackend
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch):
+    """An empty working directory, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BACKEND", "NAMESPACE", "PLUGINS", "CONCURRENCY", "LEASE", "SWEEP", "GRACE"):
+        monkeypatch.delenv(f"STANCHION_{name}", raising=False)
+    return tmp_path
+
+
+def test_there_is_a_default_for_everything():
+    """Nothing needs to be configured."""
+    settings = Config.load({})
+
+    assert (settings.backend, settings.namespace, settings.plugins) == ("memory://", "stanchion", ())
+    assert (settings.concurrency, settings.lease) == (10, timedelta(seconds=30))
+
+
+def test_later_layers_win(directory, monkeypatch):
+    """Defaults, then the file, then the environment, then what the program passes."""
+    (directory / "stanchion.toml").write_text(
+        'namespace = "file"\nconcurrency = 2\nlease = 12\ngrace = 3.5\n'
+    )
+    monkeypatch.setenv("STANCHION_CONCURRENCY", "3")
+    monkeypatch.setenv("STANCHION_LEASE", "13.5")
+    settings = Config.load({"lease": timedelta(seconds=14), "sweep": None})
+
+    assert (settings.sweep, settings.namespace) == (timedelta(seconds=1), "file")
+    assert (settings.grace, settings.concurrency) == (timedelta(seconds=3.5), 3)
+    assert settings.lease == timedelta(seconds=14)
+
+
+def test_a_project_s_own_table_is_read(directory):
+    """Where there is no file of its own."""
+    (directory / "pyproject.toml").write_text(
+        '[tool.stanchion]\nnamespace = "project"\nplugins = ["stats"]\n'
+    )
+
+    assert Config.load({}).namespace == "project"
+    assert Config.load({}).plugins == ("stats",)
+
+
+def test_a_file_of_its_own_goes_before_the_project_s(directory):
+    """Only one of them is read, so that one looks in one place."""
+    (directory / "pyproject.toml").write_text('[tool.stanchion]\nnamespace = "project"\nconcurrency = 2\n')
+    (directory / "stanchion.toml").write_text('namespace = "own"\n')
+
+    assert (Config.load({}).namespace, Config.load({}).concurrency) == ("own", 10)
+
+
+@pytest.mark.parametrize("text", ["", "[tool.other]\na = 1\n", "tool = 5\n"])
+def test_a_project_may_say_nothing(directory, text):
+    """Then the defaults hold."""
+    (directory / "pyproject.toml").write_text(text)
+
+    assert Config.load({}) == Config()
+
+
+@pytest.mark.parametrize("data", [b"namespace = ", b"namespace = '\xff'"])
+def test_a_file_that_cannot_be_read_is_refused(directory, data):
+    """With the place it was looked for."""
+    (directory / "stanchion.toml").write_bytes(data)
+
+    with pytest.raises(ConfigError, match=f"^the configuration in {directory} cannot be read: "):
+        Config.load({})
+
+
+def test_a_table_that_is_none_is_refused(directory):
+    """`stanchion = 5` is no table."""
+    (directory / "pyproject.toml").write_text("[tool]\nstanchion = 5\n")
+
+    with pytest.raises(ConfigError, match="is a table of settings, not 5"):
+        Config.load({})
+
+
+def test_an_unknown_setting_names_the_known_ones(directory):
+    """Wherever it was written."""
+    (directory / "stanchion.toml").write_text("leese = 5\n")
+
+    with pytest.raises(
+        ConfigError, match="^no setting is named 'leese'; there are: backend, namespace, plugins"
+    ):
+        Config.load({})
+
+
+def test_an_empty_variable_sets_nothing(monkeypatch):
+    """As in a shell that cannot unset one."""
+    monkeypatch.setenv("STANCHION_CONCURRENCY", "")
+
+    assert Config.load({}).concurrency == 10
+
+
+def test_plugins_can_be_named_in_the_environment(monkeypatch):
+    """With commas between them."""
+    monkeypatch.setenv("STANCHION_PLUGINS", "stats, prometheus,")
+
+    assert Config.load({}).plugins == ("stats", "prometheus")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backend", 5),
+        ("namespace", "a:b"),
+        ("namespace", ""),
+        ("plugins", 5),
+        ("concurrency", 0),
+        ("concurrency", 10_001),
+        ("concurrency", True),
+        ("concurrency", "two"),
+        ("concurrency", "²"),
+        ("concurrency", 1.5),
+        ("lease", "30s"),
+        ("lease", 0),
+        ("lease", float("nan")),
+        ("lease", "nan"),
+        ("sweep", -1),
+        ("grace", True),
+    ],
+)
+def test_a_bad_value_is_refused_by_its_name(name, value):
+    """And shown, where that helps."""
+    with pytest.raises(InvalidArgument, match=name):
+        Config.load({name: value})
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost/0", "redis://localhost/0"),
+        ("redis://ada:secret@localhost/0", "redis://***@localhost/0"),
+        ("redis://:sec@ret@localhost", "redis://***@localhost"),
+        ("redis://:sec/ret@localhost", "redis://***@localhost"),
+        (
+            "redis://localhost?username=ada&db=1&password=secret",
+            "redis://localhost?username=***&db=1&password=***",
+        ),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url, shown):
+    """In messages, logs and reprs."""
+    assert redacted(url) == shown
+    assert "secret" not in repr(Config(backend=url))
+
+
+def test_a_backend_is_opened_by_its_scheme():
+    """The entry point of that name."""
+    backend = open_backend("memory://", "stanchion")
+
+    assert isinstance(backend, MemoryBackend)
+
+
+@pytest.mark.parametrize("url", ["", "memory", "redi://:secret@localhost", "://", "MEMORY://"])
+def test_an_unknown_scheme_names_the_known_ones(url):
+    """And does not show the password."""
+    with pytest.raises(
+        ConfigError, match=r"^no backend for '.*'; installed are: memory://, redis://"
+    ) as refused:
+        open_backend(url, "stanchion")
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_missing_extra_answers_with_the_command_that_installs_it(monkeypatch):
+    """A backend whose driver is not there fails when it is imported."""
+    broken = EntryPoint("lamp", "stanchion_lamp:open", config.GROUP)
+    monkeypatch.setattr(config, "installed", lambda group: {"lamp": broken})
+
+    with pytest.raises(ConfigError, match=r"^lamp:// needs more: python -m pip install 'stanchion\[lamp\]'$"):
+        open_backend("lamp://", "stanchion")

@@ -1,0 +1,351 @@
+"""Payloads: what is stored comes back, and what JSON would lose is refused."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stanchion.errors import PayloadError
+from stanchion.jobs import Entry
+from stanchion.payloads import (
+    DEEPEST,
+    LARGEST,
+    LONGEST_MESSAGE,
+    LONGEST_TRACEBACK,
+    UNREADABLE,
+    Failure,
+    Happening,
+    Unreadable,
+    decode,
+    decode_list,
+    decode_spec,
+    encode,
+    encode_policy,
+    encode_spec,
+    failure_of,
+    policy_of,
+)
+from stanchion.retries import LONGEST, Exponential, Fixed, Policy
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.5
+
+
+@attrs.frozen
+class Line:
+    ends: tuple[Point, Point]
+    colour: Colour
+
+
+def nested(depth: int, inmost: object = None) -> object:
+    """Lists in lists, the inmost holding one thing, or nothing."""
+    value: object = [] if inmost is None else [inmost]
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (None, None),
+        ({"a": [1, 2.5, "ü", True, None]}, Any),
+        (Point(1), Point),
+        (Line((Point(1), Point(2)), Colour.RED), Line),
+        ([Line((Point(1), Point(2)), Colour.RED)], list[Line]),
+        (datetime(2026, 1, 1, 12, 30, 0, 123456, tzinfo=UTC), datetime),
+        (date(2026, 1, 1), date),
+        (timedelta(hours=1, microseconds=1), timedelta),
+        (UUID(int=7), UUID),
+        (Decimal("1.10"), Decimal),
+        (Colour.RED, Colour),
+        (b"\x00\xff", bytes),
+        ((1, "a"), tuple[int, str]),
+        ({1, 2}, set[int]),
+        ({1: "a"}, dict[int, str]),
+        (2**64, int),
+        (-(10**30), int),
+    ],
+)
+def test_a_value_comes_back_by_its_hint(value, hint):
+    """As it was, types included."""
+    again = decode(encode(value, "it"), hint)
+
+    assert again == value
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda bad: bad,
+        lambda bad: [None, (1, {"a": bad})],
+        lambda bad: {bad},
+        lambda bad: {bad: 1},
+        lambda bad: Point(1, bad),
+        lambda bad: Line((Point(1), Point(2, bad)), Colour.RED),
+    ],
+    ids=["bare", "nested", "in a set", "as a key", "in a dataclass", "in attrs"],
+)
+def test_what_is_not_finite_is_refused_anywhere(around: Callable[[float], object], bad):
+    """JSON has no such numbers, and msgspec would write null."""
+    with pytest.raises(PayloadError, match="^the result: NaN or an infinity in it"):
+        encode(around(bad), "the result")
+
+
+@pytest.mark.parametrize("value", [None, {"nan": None}, ["inf", "null"], {"a": {"-inf": 1.5}}])
+def test_what_only_looks_like_it_is_kept(value):
+    """The words themselves are no numbers."""
+    again = decode(encode(value, "it"))
+
+    assert again == value
+
+
+@pytest.mark.parametrize("inmost", [None, 1])
+def test_depth_has_a_limit(inmost):
+    """64 levels are fine, whatever stands beside them; 65 are not."""
+    assert encode([nested(DEEPEST - 1, inmost), [], {}], "it")
+    with pytest.raises(PayloadError, match="^it: nested deeper than 64 levels"):
+        encode(nested(DEEPEST + 1, inmost), "it")
+
+
+def test_objects_count_as_levels():
+    """Dataclasses and dictionaries nest as lists do."""
+    value: Any = Point(1)
+    for _ in range(DEEPEST - 1):
+        value = {"in": value}
+
+    assert encode(value, "it")
+    with pytest.raises(PayloadError, match="nested deeper"):
+        encode({"in": value}, "it")
+
+
+def test_size_has_a_limit():
+    """A mebibyte is fine, a byte more is not; the message tells both."""
+    largest = "x" * (LARGEST - 2)
+
+    assert len(encode(largest, "it")) == LARGEST
+    with pytest.raises(PayloadError, match=rf"^it: {LARGEST + 1} bytes; the limit is {LARGEST}$"):
+        encode(largest + "x", "it")
+
+
+def loop() -> list[object]:
+    found: list[object] = []
+    found.append({"again": found})
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        lambda: None,
+        (one for one in ()),
+        loop(),
+        "\ud800",
+        {"\ud800": 1},
+        10**5000,
+        nested(100_000),
+        1j,
+    ],
+    ids=[
+        "object",
+        "function",
+        "generator",
+        "cycle",
+        "surrogate",
+        "surrogate key",
+        "5000 digits",
+        "abyss",
+        "complex",
+    ],
+)
+def test_what_has_no_json_is_refused(value):
+    """Never with one of Python's or msgspec's own errors."""
+    with pytest.raises(PayloadError, match="^the result cannot be stored as JSON: .+"):
+        encode(value, "the result")
+
+
+@pytest.mark.parametrize(
+    ("payload", "hint"),
+    [
+        (b"", Any),
+        (b"{", Any),
+        (b"\xff", Any),
+        (b"[" * 100_000, Any),
+        (b"1e999", Any),
+        (b"1" * 5000, int),
+        (b'"a"', int),
+        (b"true", int),
+        (b'{"x":"a"}', Point),
+        (b"1", int | Point | Line),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_unreadable(payload, hint):
+    """Damaged, or of another type than the hint says, or a hint that nothing can be restored by."""
+    with pytest.raises(Unreadable, match="^a stored value does not fit"):
+        decode(payload, hint)
+
+
+# Specs and policies
+
+DURATIONS = st.integers(0, LONGEST // timedelta(milliseconds=1)).map(lambda ms: timedelta(milliseconds=ms))
+POLICIES = st.builds(
+    Policy,
+    retries=st.integers(0, 1000),
+    max_lost=st.integers(0, 1000),
+    backoff=st.builds(Fixed, DURATIONS) | st.builds(Exponential, DURATIONS, DURATIONS),
+    timeout=DURATIONS,
+    keep=st.none() | DURATIONS,
+    keep_failed=st.none() | DURATIONS,
+    unique=st.none() | st.text(min_size=1),
+    unique_until=st.sampled_from(["start", "end"]),
+)
+
+
+@given(policy=POLICIES, args=st.dictionaries(st.text(), st.integers()))
+def test_a_spec_comes_back(policy, args):
+    """Arguments and policy, whatever they are."""
+    raw, again = decode_spec(encode_spec(msgspec.json.encode(args), encode_policy(policy)))
+
+    assert (msgspec.json.decode(raw), again) == (args, policy)
+
+
+def test_a_policy_of_defaults_takes_no_room():
+    """Memory matters: what has its default value is not stored."""
+    spec = encode_spec(b'{"a":1}', encode_policy(Policy()))
+
+    assert spec == b'j1{"args":{"a":1}}'
+    assert policy_of(spec) == Policy()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        b"",
+        b"p1\x80",
+        b'j2{"args":{}}',
+        b"j1",
+        b"j1[]",
+        b'j1{"policy":{}}',
+        b'j1{"args":{},"policy":5}',
+        b'j1{"args":{},"policy":{"retries":-1}}',
+        b'j1{"args":{},"policy":{"timeout_ms":-1}}',
+        b'j1{"args":{},"policy":{"keep_ms":9999999999999}}',
+        b'j1{"args":{},"policy":{"timeout_ms":99999999999999999999}}',
+        b'j1{"args":{},"policy":{"backoff":{"kind":"other"}}}',
+        b'j1{"args":{},"policy":{"unique_until":"never"}}',
+        b'j1{"args":' + b"[" * 100_000,
+    ],
+    ids=lambda spec: repr(spec[:40]),
+)
+def test_a_damaged_or_foreign_spec_is_unreadable(spec):
+    """Whoever needs the policy nevertheless gets one that ends the job."""
+    with pytest.raises(Unreadable, match="its spec is (tagged|damaged)"):
+        decode_spec(spec)
+
+    assert policy_of(spec) is UNREADABLE
+    assert UNREADABLE.at_most_once
+
+
+@given(st.binary(max_size=64))
+def test_no_spec_stops_a_sweep(spec):
+    """Any bytes at all give a policy."""
+    policies = [policy_of(spec), policy_of(b"j1" + spec), policy_of(b'j1{"args":{},"policy":' + spec)]
+
+    assert all(isinstance(policy, Policy) for policy in policies)
+
+
+def test_a_policy_of_a_later_version_is_read_as_far_as_known():
+    """Fields that are not known yet are passed over."""
+    policy = policy_of(b'j1{"args":{},"policy":{"retries":5,"colour":"red"},"more":1}')
+
+    assert policy == Policy(retries=5)
+
+
+# Failures
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+def deep(levels: int) -> None:
+    if levels:
+        deep(levels - 1)
+    raise ValueError("at the bottom")
+
+
+def test_a_failure_tells_what_was_raised_and_where():
+    """Its class, its text and its traceback, and the run it ended."""
+    failure = failure_of(raised(ValueError("no such user")), 3)
+
+    assert (failure.type, failure.message, failure.run) == ("ValueError", "no such user", 3)
+    assert "in raised" in failure.traceback
+
+
+def test_an_error_without_a_text_is_a_failure_all_the_same():
+    """A handler's exception may do anything when asked for its text."""
+    failure = failure_of(raised(Mute()), 1)
+
+    assert failure.message == "<its text cannot be had: RuntimeError>"
+
+
+def test_failures_are_bounded():
+    """However long the text, however deep the stack."""
+    long = failure_of(raised(ValueError("x" * 100_000)), 1)
+    try:
+        deep(900)
+    except ValueError as error:
+        stacked = failure_of(error, 1)
+
+    assert len(long.message) == LONGEST_MESSAGE
+    assert len(stacked.traceback) <= LONGEST_TRACEBACK
+    assert stacked.traceback.rstrip().endswith('raise ValueError("at the bottom")')
+
+
+def test_a_failure_with_a_lone_surrogate_can_be_stored():
+    """What no encoding has is replaced."""
+    stored = failure_of(raised(ValueError("a\ud800b")), 1).encode()
+
+    assert msgspec.json.decode(stored, type=Failure).message == "a\\ud800b"
+
+
+def test_entries_that_cannot_be_read_are_passed_over():
+    """What can be read still helps."""
+    entries = tuple(
+        Entry(at=EPOCH, data=data) for data in (b"{", b'{"event":"fail","to":"failed","by":"1"}', b"[]")
+    )
+
+    assert decode_list({"history": entries}, "history", Happening) == [
+        Happening(event="fail", to="failed", by="1")
+    ]
+    assert decode_list({}, "history", Happening) == []
