@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from stanchion.backend import Clock, Limits, Topic
 from stanchion.changes import Applied, Change, Refused, applied, instant, refusal
@@ -100,7 +100,7 @@ class MemoryBackend:
         due = [record for state in _WAITING for record in shelf.due(state, now, LIMITS.batch)]
         for record in sorted(due, key=place_of)[: LIMITS.batch]:
             revision = record.revision + 1
-            shelf.put(evolve(record, state=State.QUEUED, due_at=None, place=shelf.tail(), revision=revision))
+            shelf.put(replace(record, state=State.QUEUED, due_at=None, place=shelf.tail(), revision=revision))
 
     def _has_queued(self, queue: str) -> bool:
         shelf = self._shelves.get(queue)
@@ -273,7 +273,7 @@ def _held(shelf: Shelf, claim_id: str) -> list[Record]:
 
 def _claimed(record: Record, now: datetime, ends: datetime, claim_id: str, worker: str) -> Record:
     freed = record.scope == "start"
-    return evolve(
+    return replace(
         record,
         state=State.RUNNING,
         due_at=ends,

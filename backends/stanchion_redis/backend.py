@@ -184,7 +184,7 @@ class RedisBackend:
         try:
             return self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
-            self._client.script_load(text)
+            self._lane.send("SCRIPT", "LOAD", text)
             return self._lane.send("EVALSHA", sha, *rest)
 
 
@@ -292,7 +292,7 @@ class AsyncRedisBackend:
         try:
             return await self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
-            await self._client.script_load(text)
+            await self._lane.send("SCRIPT", "LOAD", text)
             return await self._lane.send("EVALSHA", sha, *rest)
 
 

@@ -117,6 +117,8 @@ class _Packed:
     """Packs commands in C. The driver's async connections do it in Python, which was a third of a worker's time."""
 
     def pack_command(self, *args: str | bytes | int) -> list[bytes]:
+        if isinstance(args[0], str) and " " in args[0]:  # the driver names some commands in two words
+            args = (*args[0].split(), *args[1:])
         packed: bytes = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub knows one argument only
         return [packed]
 

@@ -19,10 +19,11 @@ from stanchion.states import State
 from stanchion_redis.keys import Keys, grouped
 from stanchion_redis.wire import (
     Argument,
-    change_arguments,
+    Plan,
     claimed,
     from_ms,
     item_arguments,
+    planned,
     record,
     span_ms,
     to_ms,
@@ -117,10 +118,19 @@ class Operations:
         if not changes:
             return []
         queues, places = grouped([change.job_id for change in changes])
-        args: Arguments = [self._now()]
+        plans: dict[Plan, int] = {}
+        indexes: dict[tuple[int, str], None] = {}
+        args: Arguments = []
         for change, (number, key) in zip(changes, places, strict=True):
-            args += change_arguments(number, key, change)
-        replies = yield Script("apply", self.keys.bases(queues), args)
+            plan, values = planned(change)
+            args += (number, key, plans.setdefault(plan, len(plans) + 1), change.claim or "")
+            args += ("" if change.revision is None else change.revision, *values)
+            indexes[number, change.state.value] = None
+            indexes[number, (change.move.to or change.state).value] = None
+        touched = [part for index in indexes for part in index]
+        common = [part for plan in plans for part in plan]
+        head = [self._now(), len(indexes), *touched, len(plans), *common]
+        replies = yield Script("apply", self.keys.bases(queues), [*head, *args])
         now = from_ms(replies[0])
         return [
             Applied(now, reply) if isinstance(reply, int) else _refused(change.job_id, reply)

@@ -66,37 +66,41 @@ def item_arguments(number: int, key: str, item: Item) -> list[Argument]:
     return [*head, len(fields) // 2, *fields]
 
 
-def change_arguments(number: int, key: str, change: Change) -> list[Argument]:
-    """A change, as apply.lua takes it."""
+Plan = tuple[Argument, ...]
+"""What many changes have in common, as apply.lua takes it."""
+
+
+def planned(change: Change) -> tuple[Plan, list[Argument]]:
+    """A change, as apply.lua takes it: its plan, and the values of its own."""
     move, head = change.move, change.move.head
     unique = head.get("unique", "")
-    arguments: list[Argument] = [
-        number,
-        key,
+    sets: list[str] = []
+    stamps: list[str] = []
+    erased: list[str] = []
+    values: list[Argument] = []
+    for name, value in move.notes.items():
+        if value is None:
+            erased.append(name)
+        elif value is NOW:
+            stamps.append(name)
+        else:
+            sets.append(name)
+            values.append(value)
+    values += move.append.values()
+    plan = (
         change.state.value,
-        change.claim or "",
-        "" if change.revision is None else change.revision,
         "1" if change.if_due else "",
         move.to.value if move.to else "",
         _clock(move.clock),
         "t" if head.get("place") is Place.TAIL else "",
         head.get("priority", ""),
         "-" if unique is None else unique,
-    ]
-    sets: list[Argument] = []
-    stamps: list[Argument] = []
-    erasures: list[Argument] = []
-    for name, value in move.notes.items():
-        if value is None:
-            erasures.append("n." + name)
-        elif value is NOW:
-            stamps.append("n." + name)
-        else:
-            sets += ("n." + name, value)
-    arguments += (len(sets) // 2, *sets, len(stamps), *stamps, len(erasures), *erasures, len(move.append))
-    for name, data in move.append.items():
-        arguments += (name, data)
-    return arguments
+        *(len(sets), *sets),
+        *(len(stamps), *stamps),
+        *(len(erased), *erased),
+        *(len(move.append), *move.append),
+    )
+    return plan, values
 
 
 def record(job_id: str, flat: Sequence[bytes], score: bytes) -> Record:
@@ -109,7 +113,8 @@ def claimed(
     job_id: str, reply: Sequence[Any], claim: str, worker: str, started: Mapping[Any, datetime]
 ) -> Record:
     """A job from the reply of claim.lua; instants are shared, since a batch has only a few."""
-    fields = dict(zip(reply[6::2], reply[7::2], strict=True))
+    flat = reply[6]
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
     fields[b"r"] = reply[2]
     get = fields.get
     return Record(

@@ -1,173 +1,200 @@
 -- apply.lua: make changes that core decided, each whole or not at all.
 -- KEYS     the base key of each queue; of its keys j:<key>, <state>, unique, wake, quarantine are touched
--- ARGV     1 now_ms or "" to use the server's · then for each change: queue number · key · state it must be in ·
---          claim or "" · revision or "" · "1" if it must be due · state it goes to, "" to delete · clock ("k" keep,
---          "n" none, "+ms" from now, "=ms") · "t" for the tail, "" to keep the place · priority, "" to keep it ·
---          digest of a unique key to take, "-" to free it, "" to keep it · how many fields to set n · n times name,
---          value · how many to stamp with the time · names · how many to erase · names · how many lists to append
---          to · for each name, data
+-- ARGV     1 now_ms or "" to use the server's · number of indexes n · n times queue number, state: those the changes
+--          touch · number of plans n · n plans · then the changes.
+--          A plan is what many changes have in common: state they must be found in · "1" if they must be due · state
+--          they go to, "" to delete · clock ("k" keep, "n" none, "+ms" from now, "=ms") · "t" for the tail, "" to keep
+--          the place · priority, "" to keep it · digest of a unique key to take, "-" to free it, "" to keep it ·
+--          then four times a number n and n names: fields to set, to stamp with the time, to erase, lists to append to.
+--          A change: queue number · key · plan number · claim or "" · revision or "" · a value for each field to set ·
+--          an entry for each list
 -- returns  {now_ms, for each change: its new revision, or {word, score, fields…}}; words: absent, claim, state, due,
 --          revision, unique
 local now = clock(ARGV[1])
+local now_text = text(now)
 local at = 2
 
-local function next_argument()
+local function argument()
   at = at + 1
   return ARGV[at - 1]
 end
 
-local function next_arguments(width)
-  local count = tonumber(next_argument()) * width
-  local values = {}
-  for i = 1, count do values[i] = ARGV[at + i - 1] end
-  at = at + count
-  return values
+local function names(prefix)
+  local found = {}
+  for i = 1, tonumber(argument()) do found[i] = prefix .. argument() end
+  return found
 end
 
-local changes, checked = {}, {}
-while at <= #ARGV do
-  local change = {
-    base = KEYS[tonumber(next_argument())], key = next_argument(), state = next_argument(), claim = next_argument(),
-    revision = next_argument(), if_due = next_argument(), to = next_argument(), clock = next_argument(),
-    place = next_argument(), priority = next_argument(), unique = next_argument(), sets = next_arguments(2),
-    stamps = next_arguments(1), erasures = next_arguments(1), appends = next_arguments(2),
-  }
-  changes[#changes + 1] = change
-  for _, index in ipairs({change.state, change.to ~= "" and change.to or change.state}) do
-    local name = change.base .. ":" .. index
-    if not checked[name] then
-      checked[name] = true
-      if not is_index(name) then return redis.error_reply("CORRUPT " .. name .. " is not a sorted set") end
-    end
+for _ = 1, tonumber(argument()) do
+  local index = KEYS[tonumber(argument())] .. ":" .. argument()
+  if not is_index(index) then return redis.error_reply("CORRUPT " .. index .. " is not a sorted set") end
+end
+
+-- The score of jobs whose clock is not their own: the same for all changes of a plan; else nil.
+local function common_score(plan)
+  local mode, ms = string.sub(plan.clock, 1, 1), tonumber(string.sub(plan.clock, 2))
+  if plan.to == "" or plan.to == "queued" or (plan.state == "running" and plan.to == "running") then return nil end
+  if mode == "+" then return text(now + ms) end
+  if mode == "=" then return text(ms) end
+  if mode == "n" or plan.state == "queued" then return text(FOREVER + now) end
+  return nil
+end
+
+local function read_plan()
+  local plan = {state = argument(), if_due = argument() == "1", to = argument(), clock = argument(),
+    tail = argument() == "t", priority = argument(), unique = argument(), sets = names("n."), stamps = names("n."),
+    erased = names("n."), lists = names("l.")}
+  plan.score = common_score(plan)
+  plan.reads_score = plan.if_due or plan.state == "queued" or (not plan.score and plan.to ~= "")
+  plan.fields = {"t", "s", "c", "v", "p", "o", "u"}
+  for _, list in ipairs(plan.lists) do plan.fields[#plan.fields + 1] = list end
+  if plan.state == "running" and plan.to ~= "running" then
+    plan.erased[#plan.erased + 1] = "c"
+    plan.erased[#plan.erased + 1] = "w"
   end
+  if FINAL[plan.state] and not FINAL[plan.to] then plan.erased[#plan.erased + 1] = "z" end
+  plan.ends = FINAL[plan.to] and not FINAL[plan.state]
+  plan.takes = plan.unique ~= "" and plan.unique ~= "-"
+  return plan
 end
 
-local function refuse(change, word, score)
+local plans = {}
+for i = 1, tonumber(argument()) do plans[i] = read_plan() end
+
+local function put_aside(base, state, key)
+  quarantine(base, state, key, now)
+  return {"absent", ""}
+end
+
+local function refuse(word, base, state, key)
+  local score = redis.pcall("ZSCORE", base .. ":" .. state, key)
+  if type(score) ~= "string" then return put_aside(base, state, key) end
   local answer = {word, score}
-  local flat = redis.pcall("HGETALL", change.base .. ":j:" .. change.key)
+  local flat = redis.pcall("HGETALL", base .. ":j:" .. key)
   if not flat.err then for i = 1, #flat do answer[2 + i] = flat[i] end end
   return answer
 end
 
--- The score a job has after the change.
-local function new_score(change, job, score)
-  if change.to == "queued" then
-    local place = job.o
-    if job.s == "queued" then place = text(tonumber(score) % BAND) end
-    if change.place == "t" then place = redis.call("HINCRBY", change.base, "seq", 1) end
-    return queued_score(tonumber(job.p or 0), tonumber(place or 0))
+-- The score of a job that goes to the queue, or whose clock stays, or is a lease that must not move back.
+local function own_score(plan, base, found, score)
+  if plan.to == "queued" then
+    local place = found[6]
+    if plan.state == "queued" then place = tonumber(score) % BAND end
+    if plan.tail then place = redis.call("HINCRBY", base, "seq", 1) end
+    return queued_score(tonumber(plan.priority ~= "" and plan.priority or found[5] or 0), tonumber(place or 0))
   end
-  local mode, new = string.sub(change.clock, 1, 1), FOREVER + now
-  if mode == "+" or mode == "=" then
-    new = tonumber(string.sub(change.clock, 2)) + (mode == "+" and now or 0)
-  elseif mode == "k" and job.s ~= "queued" then
-    new = tonumber(score)
-  end
-  if change.to == "running" and job.s == "running" and new < FOREVER and tonumber(score) < FOREVER then
-    new = math.max(new, tonumber(score))
-  end
+  local mode, ms = string.sub(plan.clock, 1, 1), tonumber(string.sub(plan.clock, 2))
+  local old, new = tonumber(score), FOREVER + now
+  if mode == "k" then new = old elseif mode == "+" then new = now + ms elseif mode == "=" then new = ms end
+  if plan.state == "running" and old < FOREVER and new < FOREVER then new = math.max(old, new) end
   return text(new)
 end
 
-local function free(change, job)
-  if job.u and redis.pcall("HGET", change.base .. ":unique", job.u) == change.key then
-    redis.call("HDEL", change.base .. ":unique", job.u)
+local function free(base, key, digest)
+  if digest and redis.pcall("HGET", base .. ":unique", digest) == key then
+    redis.call("HDEL", base .. ":unique", digest)
   end
 end
 
-local function apply(change)
-  local base, key = change.base, change.key
-  local name = base .. ":j:" .. key
-  local fields = {"t", "s", "c", "v", "p", "o", "u", "z"}
-  for i = 1, #change.appends, 2 do fields[#fields + 1] = "l." .. change.appends[i] end
-  local found = redis.pcall("HMGET", name, unpack(fields))
-  if not found.err and not found[1] and not found[2] and redis.call("EXISTS", name) == 0 then return {"absent", ""} end
-  if found.err or not found[1] or not IS_STATE[found[2]] or not is_number(found[4]) or not is_number(found[5])
-    or not is_number(found[6]) then
-    quarantine(base, change.state, key, now)
-    return {"absent", ""}
+-- The fields to set, as arguments of HSET.
+local function new_fields(plan, found, score, revision, at_values)
+  local sets = {}
+  for i, name in ipairs(plan.sets) do
+    sets[2 * i - 1] = name
+    sets[2 * i] = ARGV[at_values + i - 1]
   end
-  local job = {s = found[2], c = found[3], v = tonumber(found[4] or 0), p = found[5], o = found[6], u = found[7], z = found[8]}
-  local score = redis.pcall("ZSCORE", base .. ":" .. job.s, key)
-  if type(score) ~= "string" then
-    quarantine(base, change.state, key, now)
-    return {"absent", ""}
+  local n = #sets
+  local function set(field, value)
+    sets[n + 1] = field
+    sets[n + 2] = value
+    n = n + 2
   end
+  if plan.to ~= plan.state then set("s", plan.to) end
+  if revision then set("v", revision) end
+  if plan.ends then set("z", now_text) end
+  if plan.state == "queued" and plan.to ~= "queued" then set("o", text(tonumber(score) % BAND)) end
+  if plan.priority ~= "" then set("p", plan.priority) end
+  if plan.takes then set("u", plan.unique) end
+  for _, name in ipairs(plan.stamps) do set(name, now_text) end
+  for i, list in ipairs(plan.lists) do
+    local number = text((tonumber(found[7 + i] or 0) or 0) + 1)
+    set(list, number)
+    set(list .. "." .. number, now_text .. ":" .. ARGV[at_values + #plan.sets + i - 1])
+  end
+  return sets
+end
 
-  if change.claim ~= "" and job.c ~= change.claim then return refuse(change, "claim", score) end
-  if job.s ~= change.state then return refuse(change, "state", score) end
-  if change.if_due == "1" and (job.s == "queued" or tonumber(score) > now) then return refuse(change, "due", score) end
-  if change.revision ~= "" and tonumber(change.revision) ~= job.v then return refuse(change, "revision", score) end
-  local digest = change.unique ~= "" and change.unique ~= "-" and change.unique or nil
-  if digest then
-    local holder = redis.pcall("HGET", base .. ":unique", digest)
-    if type(holder) == "string" and holder ~= key then return refuse(change, "unique", score) end
+local function old_fields(plan, found)
+  local erased = plan.erased
+  if plan.unique ~= "-" and #plan.lists == 0 then return erased end
+  erased = {unpack(erased)}
+  if plan.unique == "-" then erased[#erased + 1] = "u" end
+  for i, list in ipairs(plan.lists) do
+    local count = (tonumber(found[7 + i] or 0) or 0)
+    if count >= LIST_LENGTH then erased[#erased + 1] = list .. "." .. text(count + 1 - LIST_LENGTH) end
+  end
+  return erased
+end
+
+local function apply(plan, base, key, claim, revision, at_values)
+  local name = base .. ":j:" .. key
+  local found = redis.pcall("HMGET", name, unpack(plan.fields))
+  if not found.err and not found[1] and not found[2] and redis.call("EXISTS", name) == 0 then return {"absent", ""} end
+  local state = found[2]
+  if found.err or not found[1] or not IS_STATE[state] or not is_number(found[4]) or not is_number(found[5])
+    or not is_number(found[6]) then
+    return put_aside(base, plan.state, key)
+  end
+  local old = tonumber(found[4] or 0)
+  if claim ~= "" and found[3] ~= claim then return refuse("claim", base, state, key) end
+  if state ~= plan.state then return refuse("state", base, state, key) end
+  local score = nil
+  if plan.reads_score then
+    score = redis.pcall("ZSCORE", base .. ":" .. state, key)
+    if type(score) ~= "string" then return put_aside(base, state, key) end
+    if plan.if_due and (state == "queued" or tonumber(score) > now) then return refuse("due", base, state, key) end
+  end
+  if revision ~= "" and tonumber(revision) ~= old then return refuse("revision", base, state, key) end
+  if plan.takes then
+    local holder = redis.pcall("HGET", base .. ":unique", plan.unique)
+    if type(holder) == "string" and holder ~= key then return refuse("unique", base, state, key) end
   end
 
   -- Everything is known; from here on, only writes. The first is one that a full server accepts.
-  redis.call("ZREM", base .. ":" .. job.s, key)
-  if change.to == "" then
-    free(change, job)
+  if redis.call("ZREM", base .. ":" .. state, key) == 0 then return put_aside(base, state, key) end
+  if plan.to == "" then
+    free(base, key, found[7])
     redis.call("DEL", name)
-    return job.v + 1
+    return old + 1
   end
-  if change.priority ~= "" then job.p = change.priority end
-  redis.call("ZADD", base .. ":" .. change.to, new_score(change, job, score), key)
-
-  local sets, erased = change.sets, change.erasures
-  local function set(field, value)
-    sets[#sets + 1] = field
-    sets[#sets + 1] = value
-  end
-  local revision = job.v
-  if change.claim == "" then
-    revision = revision + 1
-    set("v", text(revision))
-  end
-  if change.to ~= job.s then set("s", change.to) end
-  if job.s == "queued" and change.to ~= "queued" then set("o", text(tonumber(score) % BAND)) end
-  if change.priority ~= "" then set("p", change.priority) end
-  for _, field in ipairs(change.stamps) do set(field, text(now)) end
-  for i = 1, #change.appends, 2 do
-    local count = tonumber(found[8 + (i + 1) / 2] or 0) or 0
-    local list = "l." .. change.appends[i]
-    set(list, text(count + 1))
-    set(list .. "." .. text(count + 1), text(now) .. ":" .. change.appends[i + 1])
-    if count >= LIST_LENGTH then erased[#erased + 1] = list .. "." .. text(count + 1 - LIST_LENGTH) end
-  end
-  if job.s == "running" and change.to ~= "running" then
-    erased[#erased + 1] = "c"
-    erased[#erased + 1] = "w"
-  end
-  if FINAL[change.to] and not FINAL[job.s] then set("z", text(now)) end
-  if FINAL[job.s] and not FINAL[change.to] then erased[#erased + 1] = "z" end
-  if digest then
-    free(change, job)
-    redis.call("HSET", base .. ":unique", digest, key)
-    set("u", digest)
-  elseif change.unique == "-" then
-    free(change, job)
-    erased[#erased + 1] = "u"
-  end
+  local new = claim == "" and old + 1 or old
+  redis.call("ZADD", base .. ":" .. plan.to, plan.score or own_score(plan, base, found, score), key)
+  if plan.unique ~= "" then free(base, key, found[7]) end
+  if plan.takes then redis.call("HSET", base .. ":unique", plan.unique, key) end
+  local sets = new_fields(plan, found, score, claim == "" and text(new), at_values)
+  local erased = old_fields(plan, found)
   if #sets > 0 then redis.call("HSET", name, unpack(sets)) end
   if #erased > 0 then redis.call("HDEL", name, unpack(erased)) end
-  return revision
+  return new
 end
 
-local answers, channels = {text(now)}, {}
-local function publish(change, topic)
-  local channel = change.base .. ":" .. topic
-  channels[channel] = channels[channel] or {}
-  table.insert(channels[channel], change.key)
+local answers, channels = {now_text}, {}
+local function publish(base, topic, key)
+  local channel = base .. ":" .. topic
+  local keys = channels[channel]
+  if keys then keys[#keys + 1] = key else channels[channel] = {key} end
 end
-for _, change in ipairs(changes) do
-  local answer = apply(change)
+
+while at <= #ARGV do
+  local base, key, plan, claim = KEYS[tonumber(ARGV[at])], ARGV[at + 1], plans[tonumber(ARGV[at + 2])], ARGV[at + 3]
+  local answer = apply(plan, base, key, claim, ARGV[at + 4], at + 5)
+  at = at + 5 + #plan.sets + #plan.lists
   answers[#answers + 1] = answer
   if type(answer) == "number" then
-    if change.to == "" or FINAL[change.to] then publish(change, "ended") end
-    if change.to == "running" and change.claim == "" then publish(change, "touched") end
-    if change.to == "queued" then wake(change.base) end
-    if change.to == "scheduled" or change.to == "retrying" then wake_if_first(change.base, change.to, change.key) end
+    if plan.to == "" or FINAL[plan.to] then publish(base, "ended", key) end
+    if plan.to == "running" and claim == "" then publish(base, "touched", key) end
+    if plan.to == "queued" then wake(base) end
+    if plan.to == "scheduled" or plan.to == "retrying" then wake_if_first(base, plan.to, key) end
   end
 end
 for channel, keys in pairs(channels) do redis.pcall("PUBLISH", channel, table.concat(keys, " ")) end

@@ -3,16 +3,14 @@
 --          claim:<id> are touched
 -- ARGV     1 now_ms or "" to use the server's · 2 limit · 3 claim id · 4 worker · 5 lease_ms · 6 batch
 -- returns  {now_ms, 1 if more could be taken, next due ms or "", {{queue number, key, run, place, started_ms,
---          lease's end in ms, fields as they were…}, …}}
+--          lease's end in ms, {fields as they were…}}, …}}
 local now, limit, claim, worker = clock(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local lease, batch = tonumber(ARGV[5]), tonumber(ARGV[6])
-local ends = now + lease
+local now_text, ends_text = text(now), text(now + lease)
 local jobs = {}
 
 local function answer_with(number, key, run, place, started, ended, flat)
-  local answer = {number, key, run, place, started, ended}
-  for i = 1, #flat do answer[6 + i] = flat[i] end
-  jobs[#jobs + 1] = answer
+  jobs[#jobs + 1] = {number, key, run, place, started, ended, flat}
 end
 
 -- The jobs of this claim if it was answered before.
@@ -70,12 +68,12 @@ local function take(number, base, count)
     else
       local run, place = text(tonumber(job.r or 0) + 1), text(score % BAND)
       taken[#taken + 1] = key
-      leases[#leases + 1] = text(ends)
+      leases[#leases + 1] = ends_text
       leases[#leases + 1] = key
-      answer_with(number, key, run, place, text(now), text(ends), flat)
+      answer_with(number, key, run, place, now_text, ends_text, flat)
       if #taken == 1 then redis.call("ZREM", base .. ":queued", key) end
       redis.call("HSET", base .. ":j:" .. key,
-        "s", "running", "c", claim, "r", run, "w", worker, "b", text(now), "o", place)
+        "s", "running", "c", claim, "r", run, "w", worker, "b", now_text, "o", place)
       if job.u and job.e == "start" then
         if redis.pcall("HGET", base .. ":unique", job.u) == key then redis.call("HDEL", base .. ":unique", job.u) end
         redis.call("HDEL", base .. ":j:" .. key, "u")
@@ -85,7 +83,7 @@ local function take(number, base, count)
   if #taken > 0 then
     redis.call("ZREM", base .. ":queued", unpack(taken))
     redis.call("ZADD", base .. ":running", unpack(leases))
-    redis.call("SET", base .. ":claim:" .. claim, table.concat(taken, " "), "PX", text(lease))
+    redis.call("SET", base .. ":claim:" .. claim, table.concat(taken, " "), "PX", text(math.max(lease, 1)))
   end
   return #taken
 end

@@ -5,6 +5,7 @@
 --          now, "=ms") · priority · digest of its unique key or "" · number of further fields n · n times name, value
 -- returns  for each job: 1 if created, else {queue number, key, score, fields…} of the job that was there
 local now = clock(ARGV[1])
+local now_text = text(now)
 local at = 2
 
 local places = {}
@@ -47,7 +48,7 @@ while at <= #ARGV do
     if job then for _, value in ipairs(flat) do answer[#answer + 1] = value end end
     answers[#answers + 1] = answer
   else
-    redis.call("HSET", name, "s", state, "a", text(now), unpack(ARGV, first, last))
+    redis.call("HSET", name, "s", state, "a", now_text, unpack(ARGV, first, last))
     if state == "queued" then
       places[number] = places[number] + 1
       redis.call("ZADD", base .. ":queued", queued_score(priority, places[number]), key)
