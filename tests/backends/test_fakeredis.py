@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stanchion.backend import Backend
+from stanchion.backend import Backend, WatchesJobs
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance import BackendSuite, blocking
 from stanchion_redis import RedisBackend
@@ -15,6 +15,8 @@ from support.stores import FakeClients, a_namespace, dump_of
 
 class OnFakeRedis(BackendSuite):
     """What its sync and async verbs have in common."""
+
+    RACERS = 4
 
     @pytest.fixture
     def opened(self, clock: VirtualClock) -> Iterator[RedisBackend]:
@@ -35,6 +37,10 @@ class OnFakeRedis(BackendSuite):
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
 
+    @pytest.mark.skip("fakeredis cannot shut a connection while another thread reads from it")
+    def test_close_ends_a_wait(self, backend: Backend) -> None:
+        """Shown on real servers."""
+
 
 class TestFakeRedis(OnFakeRedis):
     """Its sync verbs."""
@@ -51,3 +57,7 @@ class TestFakeRedisAsync(OnFakeRedis):
     def backend(self, opened: RedisBackend) -> Iterator[Backend]:
         with blocking(opened.to_async) as backend:
             yield backend
+
+    @pytest.mark.skip("fakeredis does not notice that a connection was closed while it is read from")
+    def test_closing_a_watch_ends_its_wait(self, watcher: WatchesJobs) -> None:
+        """Shown on real servers."""

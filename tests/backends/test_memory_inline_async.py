@@ -14,6 +14,8 @@ from stanchion_memory import MemoryBackend
 class TestMemoryInline(BackendSuite):
     """Its verbs, made async by running inline."""
 
+    RACERS = 5
+
     @pytest.fixture
     def backend(self, clock: VirtualClock) -> Iterator[Backend]:
         """A store of its own, on a loop of its own."""

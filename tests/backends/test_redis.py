@@ -44,6 +44,8 @@ class TestRedis(OnRedis):
 class TestRedisAsync(OnRedis):
     """Its async verbs."""
 
+    RACERS = 5
+
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Iterator[Backend]:
         with blocking(opened.to_async) as backend:

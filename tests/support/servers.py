@@ -42,8 +42,7 @@ def own_server(*options: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="stanchion-") as directory:
         port = free_port()
         settings = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory, *options]
-        log = Path(directory, "log").open("wb")
-        with log, subprocess.Popen([binary(), *settings], stdout=log, stderr=log) as process:
+        with subprocess.Popen([binary(), *settings, "--logfile", str(Path(directory, "log"))]) as process:
             try:
                 url = f"redis://127.0.0.1:{port}"
                 eventually(lambda: answers(url) or _alive(process))

@@ -57,16 +57,26 @@ def _value(client: "redis.Redis", key: bytes) -> Any:
             raise AssertionError(f"{key!r} is a {other!r}, which no key of ours is")
 
 
+class _Fake(fakeredis.FakeStrictRedis):
+    def info(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {}  # fakeredis does not know INFO
+
+
+class _AsyncFake(fakeredis.FakeAsyncRedis):
+    async def info(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {}
+
+
 class FakeClients:
-    """Makes clients of one fake server, as `stanchion_redis.backend.Clients` makes those of a real one."""
+    """Makes clients of one fake server, as `stanchion_redis.connections.Clients` makes those of a real one."""
 
     def __init__(self) -> None:
         self.server = fakeredis.FakeServer()
 
     def sync(self, deadline: timedelta) -> "redis.Redis":
         """A sync client."""
-        return fakeredis.FakeStrictRedis(server=self.server, socket_timeout=deadline.total_seconds())
+        return _Fake(server=self.server)
 
     def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
         """An async client."""
-        return fakeredis.FakeAsyncRedis(server=self.server, socket_timeout=deadline.total_seconds())
+        return _AsyncFake(server=self.server)

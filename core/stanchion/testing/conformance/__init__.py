@@ -46,7 +46,10 @@ from stanchion.testing.conformance.blocking import blocking  # noqa: E402
 from stanchion.testing.conformance.claiming import Claiming  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
 from stanchion.testing.conformance.inserting import Inserting  # noqa: E402
+from stanchion.testing.conformance.living import Living  # noqa: E402
+from stanchion.testing.conformance.racing import Racing  # noqa: E402
 from stanchion.testing.conformance.reading import Reading  # noqa: E402
+from stanchion.testing.conformance.repeating import Repeating  # noqa: E402
 from stanchion.testing.conformance.settings import Settings  # noqa: E402
 from stanchion.testing.conformance.sweeping import Sweeping  # noqa: E402
 from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
@@ -61,6 +64,9 @@ class BackendSuite(
     Claiming,
     Applying,
     Walking,
+    Living,
+    Racing,
+    Repeating,
     Sweeping,
     Reading,
     Waiting,

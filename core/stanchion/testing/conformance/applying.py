@@ -115,7 +115,12 @@ class Applying(Ground):
             change(backend, the(backend, key), State.SCHEDULED, clock=given)
 
         clocks = {key: the(backend, key).due_at for key in moves}
-        assert clocks == {"a": start + WAIT, "b": None, "c": start + 12 * SECOND, "d": start + timedelta(days=1)}
+        assert clocks == {
+            "a": start + WAIT,
+            "b": None,
+            "c": start + 12 * SECOND,
+            "d": start + timedelta(days=1),
+        }
 
     def test_parts_of_a_millisecond_are_cut_off(self, backend: Backend, clock: VirtualClock) -> None:
         """Every store keeps the same instant, whatever was computed."""
@@ -128,7 +133,9 @@ class Applying(Ground):
         )
         change(backend, the(backend, "moved"), State.SCHEDULED, clock=clock.now() + span)
 
-        assert [the(backend, key).due_at for key in ("span", "instant", "moved")] == [clock.now() + MILLISECOND] * 3
+        assert [the(backend, key).due_at for key in ("span", "instant", "moved")] == [
+            clock.now() + MILLISECOND
+        ] * 3
 
     def test_a_lease_never_moves_back(self, backend: Backend, clock: VirtualClock) -> None:
         """A late beat with a shorter lease changes its notes and not the lease; a longer one extends it."""
@@ -142,7 +149,9 @@ class Applying(Ground):
         assert (kept.due_at, kept.notes) == (job.due_at, {"n": b"1"})
         assert the(backend).due_at == clock.now() + 2 * LEASE
 
-    def test_a_lapsed_lease_that_nobody_swept_can_be_extended(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_a_lapsed_lease_that_nobody_swept_can_be_extended(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """The job is its claim's until it is declared lost."""
         job = taken(backend)
         clock.advance(2 * LEASE)
@@ -230,7 +239,9 @@ class Applying(Ground):
         """A job that takes another key lets go of the one it held."""
         inserted(backend, an_item("a", unique="one", scope="end"))
         change(backend, the(backend), State.QUEUED, head={"unique": "two"})
-        answers = inserted(backend, an_item("b", unique="one", scope="end"), an_item("c", unique="two", scope="end"))
+        answers = inserted(
+            backend, an_item("b", unique="one", scope="end"), an_item("c", unique="two", scope="end")
+        )
 
         assert [answer.created for answer in answers] == [True, False]
 

@@ -41,14 +41,20 @@ class Claiming(Ground):
         (job,) = claimed.records
         assert job == the(backend)
         assert (job.state, job.claim, job.worker, job.run) == (State.RUNNING, "c1", "w1", 1)
-        assert (job.started_at, job.due_at) == (clock.now(), clock.now() + timedelta(seconds=12, milliseconds=345))
+        assert (job.started_at, job.due_at) == (
+            clock.now(),
+            clock.now() + timedelta(seconds=12, milliseconds=345),
+        )
         assert claimed.now == clock.now()
         assert (job.spec, job.priority, job.tags, job.revision) == (before.spec, 3, ("t",), before.revision)
         assert (job.place, job.created_at) == (before.place, before.created_at)
 
     def test_claim_takes_by_priority_then_first_come(self, backend: Backend) -> None:
         """The highest priority goes first; within one, who came first."""
-        inserted(backend, *(an_item(key, priority=p) for key, p in [("a", 0), ("b", 1), ("c", 0), ("d", 1), ("e", -1)]))
+        inserted(
+            backend,
+            *(an_item(key, priority=p) for key, p in [("a", 0), ("b", 1), ("c", 0), ("d", 1), ("e", -1)]),
+        )
 
         assert keys_of(a_claim(backend).records) == ["b", "d", "a", "c", "e"]
 
@@ -62,7 +68,12 @@ class Claiming(Ground):
 
     def test_claim_serves_queues_in_the_order_given(self, backend: Backend) -> None:
         """The first queue is emptied before the next is looked at, whatever the priorities."""
-        inserted(backend, an_item("a", queue="one"), an_item("b", queue="two", priority=9), an_item("c", queue="two"))
+        inserted(
+            backend,
+            an_item("a", queue="one"),
+            an_item("b", queue="two", priority=9),
+            an_item("c", queue="two"),
+        )
 
         assert keys_of(a_claim(backend, "two", "one", limit=2).records) == ["b", "c"]
         assert keys_of(a_claim(backend, "two", "one", limit=2).records) == ["a"]
@@ -105,7 +116,12 @@ class Claiming(Ground):
 
     def test_claim_leaves_paused_queues_out(self, backend: Backend, clock: VirtualClock) -> None:
         """A paused queue hands out nothing, promotes nothing and is not said to have more."""
-        inserted(backend, an_item("a"), an_item("b", state=State.SCHEDULED, clock=SECOND), an_item("c", queue="other"))
+        inserted(
+            backend,
+            an_item("a"),
+            an_item("b", state=State.SCHEDULED, clock=SECOND),
+            an_item("c", queue="other"),
+        )
         backend.configure(QUEUE, QueueSettings(paused=True))
         clock.advance(2)
         claimed = a_claim(backend, QUEUE, "other")
@@ -156,7 +172,9 @@ class Claiming(Ground):
 
         assert (claimed.records, claimed.next_due_at) == ([], None)
 
-    def test_claim_promotes_to_the_tail_oldest_clock_first(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_claim_promotes_to_the_tail_oldest_clock_first(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """Due jobs of both waiting states are merged by their clocks, behind those that are queued."""
         found = in_states(backend, {"r": State.RETRYING, "q": State.QUEUED})
         change(backend, found["r"], State.RETRYING, clock=2 * SECOND)

@@ -82,14 +82,18 @@ class Inserting(Ground):
         inserted(backend, an_item("a", unique="digest", scope="end"))
         before = self.dump(backend)
 
-        assert inserted(backend, an_item("b", unique="digest", scope="end")) == [Inserted(False, the(backend, "a"))]
+        assert inserted(backend, an_item("b", unique="digest", scope="end")) == [
+            Inserted(False, the(backend, "a"))
+        ]
         assert backend.get(["mail:b"]) == [None]
         assert self.dump(backend) == before
 
     def test_insert_keeps_unique_keys_apart_by_queue(self, backend: Backend) -> None:
         """The same key is held once in each queue."""
         answers = inserted(
-            backend, an_item(queue="mail", unique="digest", scope="end"), an_item(queue="post", unique="digest", scope="end")
+            backend,
+            an_item(queue="mail", unique="digest", scope="end"),
+            an_item(queue="post", unique="digest", scope="end"),
         )
 
         assert [answer.created for answer in answers] == [True, True]
@@ -135,7 +139,9 @@ class Inserting(Ground):
 
     def test_insert_orders_queued_jobs_by_priority_first(self, backend: Backend) -> None:
         """A job goes to the tail of its priority, not of its queue."""
-        inserted(backend, *(an_item(f"{n}", priority=n) for n in (0, -100, 100, 5)), an_item("last", priority=5))
+        inserted(
+            backend, *(an_item(f"{n}", priority=n) for n in (0, -100, 100, 5)), an_item("last", priority=5)
+        )
 
         assert keys_of(listed(backend, QUEUE, State.QUEUED)) == ["100", "5", "last", "0", "-100"]
 

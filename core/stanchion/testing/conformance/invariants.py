@@ -34,7 +34,8 @@ def everything(backend: Backend) -> Any:
     """All that can be read, in an order that does not depend on the store."""
     queues = backend.queues()
     return queues, {
-        queue: {record.id: record for state in State for record in listed(backend, queue, state)} for queue in queues
+        queue: {record.id: record for state in State for record in listed(backend, queue, state)}
+        for queue in queues
     }
 
 
@@ -54,9 +55,13 @@ def _of_queue(backend: Backend, queue: str) -> Iterator[str]:
         found = listed(backend, queue, state)
         if len(found) != counts[state]:
             yield f"{counts[state]} jobs are counted {state} and {len(found)} are listed"
-        yield from (f"{one.id} is listed as {state} and is {one.state}" for one in found if one.state is not state)
+        yield from (
+            f"{one.id} is listed as {state} and is {one.state}" for one in found if one.state is not state
+        )
         records += found
-    yield from (f"{job_id} is listed {n} times" for job_id, n in Counter(r.id for r in records).items() if n > 1)
+    yield from (
+        f"{job_id} is listed {n} times" for job_id, n in Counter(r.id for r in records).items() if n > 1
+    )
     holders = Counter(record.unique for record in records if record.unique is not None)
     yield from (f"{holders[key]} jobs hold the unique key {key}" for key in holders if holders[key] > 1)
     yield from _of_order([record for record in records if record.state is State.QUEUED])
@@ -99,4 +104,8 @@ def _of_reading(backend: Backend, records: list[Record]) -> Iterator[str]:
     for at in range(0, len(records), size):
         batch = records[at : at + size]
         again = backend.get([record.id for record in batch])
-        yield from (f"{one.id} reads otherwise than it is listed" for one, other in zip(batch, again, strict=True) if one != other)
+        yield from (
+            f"{one.id} reads otherwise than it is listed"
+            for one, other in zip(batch, again, strict=True)
+            if one != other
+        )

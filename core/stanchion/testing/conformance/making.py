@@ -53,8 +53,15 @@ def inserted(backend: Backend, *made: Item) -> list[Inserted]:
 
 def a_claim(backend: Backend, *queues: str, limit: int | None = None, **given: Any) -> Claimed:
     """Claim as many as one call may, or up to the limit."""
-    request: dict[str, Any] = {"claim_id": f"claim-{next(_numbers)}", "worker": "worker", "lease": LEASE, **given}
-    return backend.claim(queues or (QUEUE,), limit=backend.limits.batch if limit is None else limit, **request)
+    request: dict[str, Any] = {
+        "claim_id": f"claim-{next(_numbers)}",
+        "worker": "worker",
+        "lease": LEASE,
+        **given,
+    }
+    return backend.claim(
+        queues or (QUEUE,), limit=backend.limits.batch if limit is None else limit, **request
+    )
 
 
 def keys_of(records: Iterable[Record | None]) -> list[str]:
@@ -63,7 +70,12 @@ def keys_of(records: Iterable[Record | None]) -> list[str]:
 
 
 def a_change(
-    found: Record, to: State | None, *, event: Event = Event.UPDATE, guards: Mapping[str, Any] | None = None, **move: Any
+    found: Record,
+    to: State | None,
+    *,
+    event: Event = Event.UPDATE,
+    guards: Mapping[str, Any] | None = None,
+    **move: Any,
 ) -> Change:
     """A raw change of a job found; every other argument is a field of the move."""
     named = {"state": found.state, **(guards or {})}
@@ -89,7 +101,9 @@ def the(backend: Backend, key: str = "a", queue: str = QUEUE) -> Record:
     return found
 
 
-def taken(backend: Backend, key: str = "a", *, queue: str = QUEUE, lease: timedelta = LEASE, **given: Any) -> Record:
+def taken(
+    backend: Backend, key: str = "a", *, queue: str = QUEUE, lease: timedelta = LEASE, **given: Any
+) -> Record:
     """A new job, claimed."""
     inserted(backend, an_item(key, queue=queue, **given))
     claimed = a_claim(backend, queue, limit=1, lease=lease)
@@ -101,7 +115,7 @@ def in_states(backend: Backend, states: Mapping[str, State], queue: str = QUEUE)
     """New jobs by key, each put into its state by claims and raw changes; the queue must have no queued jobs."""
     started = [key for key, state in states.items() if state not in FIRST]
     inserted(backend, *items(started, queue=queue))
-    for at in range(0, len(started), backend.limits.batch):
+    for _ in range(0, len(started), backend.limits.batch):
         claimed = a_claim(backend, queue)
         applied_all(
             backend,
@@ -111,7 +125,9 @@ def in_states(backend: Backend, states: Mapping[str, State], queue: str = QUEUE)
                 if (key := one.id.partition(":")[2]) and states[key] is not State.RUNNING
             ),
         )
-    inserted(backend, *(an_item(key, queue=queue, state=state) for key, state in states.items() if state in FIRST))
+    inserted(
+        backend, *(an_item(key, queue=queue, state=state) for key, state in states.items() if state in FIRST)
+    )
     found = {key: the(backend, key, queue) for key in states}
     assert {key: one.state for key, one in found.items()} == dict(states)
     return found

@@ -70,7 +70,9 @@ class Reading(Ground):
 
     def test_list_of_queued_jobs_is_the_order_of_claims(self, backend: Backend) -> None:
         """What is listed first is taken first."""
-        inserted(backend, *(an_item(f"{n:04}", priority=n * 7 % 5 - 2) for n in range(backend.limits.batch + 20)))
+        inserted(
+            backend, *(an_item(f"{n:04}", priority=n * 7 % 5 - 2) for n in range(backend.limits.batch + 20))
+        )
         change(backend, the(backend, "0007"), State.QUEUED, head={"place": Place.TAIL})
         order = keys_of(listed(backend, QUEUE, State.QUEUED))
 
@@ -114,7 +116,11 @@ class Reading(Ground):
         step = SECOND if clocks == "all different" else timedelta(0)
         keys = [f"{'aBcD'[n % 4]}{n:04}" for n in range(3 * size)]
         inserted(
-            backend, *(an_item(key, state=State.SCHEDULED, clock=60 * SECOND + n * step) for n, key in enumerate(keys))
+            backend,
+            *(
+                an_item(key, state=State.SCHEDULED, clock=60 * SECOND + n * step)
+                for n, key in enumerate(keys)
+            ),
         )
         seen: list[str] = []
         gone: list[str] = []
@@ -125,7 +131,9 @@ class Reading(Ground):
             leaving = page.records[::2] + page.records[-1:]
             gone += keys_of(leaving)
             applied_all(backend, {job.id: a_change(job, State.CANCELLED) for job in leaving}.values())
-            new = [an_item(f"new{turn}{n}", state=State.SCHEDULED, clock=(1 + n) * 40 * SECOND) for n in range(9)]
+            new = [
+                an_item(f"new{turn}{n}", state=State.SCHEDULED, clock=(1 + n) * 40 * SECOND) for n in range(9)
+            ]
             inserted(backend, *new)
             cursor = page.cursor
 
@@ -164,7 +172,9 @@ class Reading(Ground):
         assert backend.now() == clock.now()
         assert backend.now().tzinfo is UTC
 
-    def test_check_finds_nothing_wrong_with_a_sound_store(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_check_finds_nothing_wrong_with_a_sound_store(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """With jobs in every state, unique keys held, and a queue that does not exist."""
         in_states(backend, {state.value: state for state in State})
         inserted(backend, an_item("u", unique="digest", scope="end"))

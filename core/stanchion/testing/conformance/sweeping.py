@@ -48,7 +48,9 @@ class Sweeping(Ground):
         assert due.records == [the(backend)]
         assert due.now == clock.now() == job.due_at
 
-    def test_due_answers_running_jobs_first_then_by_clock(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_due_answers_running_jobs_first_then_by_clock(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """A lapsed lease is the most urgent; within a state the oldest clock goes first."""
         inserted(
             backend,
@@ -63,7 +65,10 @@ class Sweeping(Ground):
 
     def test_due_answers_at_most_its_limit(self, backend: Backend, clock: VirtualClock) -> None:
         """The oldest, over all queues asked for."""
-        inserted(backend, *(an_item(f"{n}", queue=f"q{n % 2}", state=State.SCHEDULED, clock=SECOND) for n in range(6)))
+        inserted(
+            backend,
+            *(an_item(f"{n}", queue=f"q{n % 2}", state=State.SCHEDULED, clock=SECOND) for n in range(6)),
+        )
         clock.advance(1)
 
         assert len(backend.due(["q0", "q1"], 4).records) == 4
@@ -106,7 +111,9 @@ class Sweeping(Ground):
 
         assert keys_of(backend.due([QUEUE], 10).records) == ["a"]
 
-    def test_a_second_sweep_over_the_same_jobs_is_harmless(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_a_second_sweep_over_the_same_jobs_is_harmless(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """Two sweepers were handed the same jobs: what the first did is not done again."""
         in_states(backend, {state.value: state for state in State})
         clock.advance(days=1)
@@ -120,7 +127,9 @@ class Sweeping(Ground):
         assert all(isinstance(answer, Refused) for answer in second)
         assert self.dump(backend) == before
 
-    def test_a_sweep_does_not_take_a_job_whose_clock_was_moved(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_a_sweep_does_not_take_a_job_whose_clock_was_moved(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
         """A beat that came between the look and the sweep saves the job, though it counts no revision."""
         job = taken(backend)
         clock.advance(60)
@@ -139,7 +148,10 @@ class Sweeping(Ground):
         while records := backend.due([QUEUE], size).records:
             sizes.append(len(records))
             backend.apply(
-                [a_change(job, State.QUEUED, guards={"if_due": True}, head={"place": Place.TAIL}) for job in records]
+                [
+                    a_change(job, State.QUEUED, guards={"if_due": True}, head={"place": Place.TAIL})
+                    for job in records
+                ]
             )
 
         assert sizes == [size, 7]

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -14,7 +14,16 @@ from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.ground import Ground, unchecked
-from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, change, in_states, inserted, taken, the
+from stanchion.testing.conformance.making import (
+    QUEUE,
+    a_claim,
+    an_item,
+    change,
+    in_states,
+    inserted,
+    taken,
+    the,
+)
 
 LONG = timedelta(seconds=20)
 """Longer than any test waits for something that comes."""
@@ -32,12 +41,13 @@ class Waiter(threading.Thread):
         self.answer: Any = None
 
     def run(self) -> None:
+        """Wait."""
         try:
             self.answer = self._wait()
         except StanchionError as error:
             self.answer = error
 
-    def __enter__(self) -> "Waiter":
+    def __enter__(self) -> Self:
         self.start()
         self.join(0.05)
         assert self.is_alive(), "it did not wait"
@@ -59,7 +69,9 @@ class Waiting(Ground):
     """Sleeping until there may be something to claim."""
 
     @pytest.mark.parametrize("timeout", [NO, SHORT])
-    def test_wait_ends_without_a_wake_when_its_time_is_over(self, backend: Backend, timeout: timedelta) -> None:
+    def test_wait_ends_without_a_wake_when_its_time_is_over(
+        self, backend: Backend, timeout: timedelta
+    ) -> None:
         """Nothing came: the answer says so."""
         assert backend.wait([QUEUE], timeout) is False
 

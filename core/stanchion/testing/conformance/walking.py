@@ -5,12 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from stanchion.backend import Backend
-from stanchion.changes import KEEP, NOW, Applied, Change, Keep, Move, Place, Refusal, Refused, applied
+from stanchion.changes import KEEP, NOW, Applied, Change, Keep, Place, Refusal, Refused, applied
 from stanchion.jobs import Record
-from stanchion.states import Event, State
+from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.ground import Ground
 from stanchion.testing.conformance.making import WAIT, a_change, applied_all, in_states, the
@@ -58,7 +57,8 @@ class Walking(Ground):
         pairs = [(job, to) for job in found.values() for to in TARGETS]
         before = self.dump(backend)
         answers = applied_all(
-            backend, (a_change(job, to, guards=guards[why], notes={"n": b"x"}, clock=None) for job, to in pairs)
+            backend,
+            (a_change(job, to, guards=guards[why], notes={"n": b"x"}, clock=None) for job, to in pairs),
         )
 
         assert answers == [Refused(why, job) for job, _ in pairs]
@@ -85,7 +85,9 @@ class Walking(Ground):
         """Whatever state they come from, in one call or in several."""
         found = in_states(backend, {state.value: state for state in State})
         order = [job for job in reversed(found.values()) if job.state is not State.QUEUED]
-        answers = applied_all(backend, (a_change(job, State.QUEUED, head={"place": Place.TAIL}) for job in order))
+        answers = applied_all(
+            backend, (a_change(job, State.QUEUED, head={"place": Place.TAIL}) for job in order)
+        )
         places = [the(backend, job.id.partition(":")[2]).place for job in (found["queued"], *order)]
 
         assert all(isinstance(answer, Applied) for answer in answers)
@@ -99,15 +101,15 @@ def _sensible(state: State, to: State | None, clock: Keep | timedelta | None) ->
 
 def _full_change(job: Record, to: State | None, clock: Keep | timedelta | None) -> Change:
     """A change that uses every field of a move."""
-    moved = a_change(job, to, event=Event.UPDATE, guards={"revision": job.revision}, clock=clock)
-    move = Move(
-        to=to,
+    return a_change(
+        job,
+        to,
+        guards={"revision": job.revision},
         clock=clock,
         head={"priority": -3, "unique": f"digest-{job.id}", "place": Place.TAIL},
         notes={"note": b"\xff", "at": NOW, "absent": None},
         append={"log": b"one", "history": b"two"},
     )
-    return evolve(moved, move=move)
 
 
 def _place_of(record: Record | None) -> Callable[[], int]:

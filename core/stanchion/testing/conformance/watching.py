@@ -115,7 +115,9 @@ class Watching(Ground):
         """From another thread."""
         watch = watcher.watch([QUEUE], Topic.ENDED)
         found: list[frozenset[str]] = []
-        thread = threading.Thread(target=lambda: found.append(watch.next(timedelta(seconds=PATIENCE))), daemon=True)
+        thread = threading.Thread(
+            target=lambda: found.append(watch.next(timedelta(seconds=PATIENCE))), daemon=True
+        )
         thread.start()
         thread.join(0.05)
         watch.close()
