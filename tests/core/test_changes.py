@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stanchion.changes import KEEP, LIST_LENGTH, Place, Refusal, applied, instant, refusal, stamp
 from stanchion.changes import NOW as STAMP
 from stanchion.decisions import decide
 from stanchion.errors import IllegalTransition
-from stanchion.jobs import Entry, Record
+from stanchion.jobs import Entry
 from stanchion.payloads import policy_of
 from stanchion.retries import Policy
 from stanchion.states import FINAL, State
@@ -225,12 +226,7 @@ class Story:
                 "started_at": self.now,
                 "due_at": self.now + LEASE,
             }
-            self.job = evolved(self.job, state=State.RUNNING, run=self.job.run + 1, **started)
-
-
-def evolved(record, **fields):
-    kept = {name: getattr(record, name) for name in Record.__init__.__annotations__ if name != "return"}
-    return Record(**{**kept, **fields})
+            self.job = replace(self.job, state=State.RUNNING, run=self.job.run + 1, **started)
 
 
 POLICIES = st.builds(
