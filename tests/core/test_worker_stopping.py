@@ -2,12 +2,17 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from stanchion import Job, Stanchion, State, current_job
+from stanchion.inline import Inline
 from stanchion.worker import Worker
+from stanchion_memory import MemoryBackend
 from support.waiting import aeventually
 from support.workers import an_app, is_in, step
 
@@ -214,6 +219,43 @@ def test_a_thread_that_does_not_return_is_handed_back_last() -> None:
 
     assert job.refresh().state is State.QUEUED
     assert (job.attempts, job.record.count("released")) == (0, 1)
+
+
+waits: list[Inline] = []
+
+
+class Absorbing(Inline):
+    """An async backend whose `wait` swallows the first cancellation, as a driver may that connects just then."""
+
+    async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+        waits.append(self)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+        return False
+
+
+class AbsorbingMemory(MemoryBackend):
+    """A memory backend with such a twin."""
+
+    def to_async(self) -> Absorbing:
+        """See `stanchion.backend.HasAsync`."""
+        return Absorbing(self)
+
+
+def test_an_idle_worker_stops_although_its_driver_swallows_the_cancellation() -> None:
+    """Stopping does not hang on a wait that has to be told twice."""
+
+    async def story() -> None:
+        app = an_app()
+        app.engine.backend = AbsorbingMemory()
+        worker = Worker(app, queues=["default"])
+        main = asyncio.create_task(worker.main())
+        await aeventually(lambda: waits)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+    asyncio.run(story())
 
 
 async def _working(app: Stanchion, job: Job[Any]) -> tuple[Worker, "asyncio.Task[None]"]:

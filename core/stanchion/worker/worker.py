@@ -65,6 +65,8 @@ class Worker:
         self._app, self._engine, self._burst = app, app.engine, burst
         self._config: Config = app.config
         self._runs: dict[object, Run] = {}
+        self._overdue: set[Run] = set()
+        self._stuck: list[Run] = []
         self._active = 0
         self._stopping = False
         self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
@@ -72,11 +74,11 @@ class Worker:
     def run(self) -> list[str]:
         """Work until stopped by SIGTERM or SIGINT, or for a burst until there is nothing to do.
 
-        Answers the ids of jobs whose threads did not return in time. They still hold their jobs: call `abandon`
-        immediately before the process exits, or wait for them.
+        Answers the ids of jobs whose threads did not return in time. Unless their time was up before, they still
+        hold their jobs: call `abandon` immediately before the process exits, or wait for them.
         """
         asyncio.run(self.main(signals=True))
-        return [run.record.id for run in self._runs.values()]
+        return [run.record.id for run in (*self._runs.values(), *self._stuck)]
 
     def abandon(self) -> None:
         """Hand back the jobs of threads that did not return. Nothing may run after this but the process's exit."""
@@ -125,6 +127,7 @@ class Worker:
             delivery.cancel()
             await asyncio.gather(delivery, return_exceptions=True)
             await asyncio.to_thread(keeper.join)
+            self._stuck = list(self._overdue)
             self._threads.shutdown(wait=False, cancel_futures=True)
             await self._engine.release_twin()
             self._app.plugins.tell("worker_stopped", worker=self.name)
@@ -204,9 +207,11 @@ class Worker:
         waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
         stopping = asyncio.create_task(self._until_stopping())
         done, pending = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        while pending:
+            for task in pending:
+                task.cancel()  # again and again: one that comes while the driver connects is swallowed
+            ended, pending = await asyncio.wait(pending, timeout=0.05)
+            await asyncio.gather(*ended, return_exceptions=True)
         for task in done:
             task.result()
 
@@ -234,6 +239,7 @@ class Worker:
     def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
         """The handler has left, or was never entered: send what it means, unless that is decided already."""
         self._active -= 1
+        self._overdue.discard(run)
         self._wanted.set()
         outcome = self._outcome(run, task)
         if run.settled:
@@ -259,6 +265,8 @@ class Worker:
     def _forget(self, run: Run) -> None:
         """The run's outcome is known to the backend: it needs no lease any more."""
         self._runs.pop((run.record.id, run.record.claim), None)
+        if run.task is not None and not run.task.done():
+            self._overdue.add(run)
         self._wanted.set()
 
     async def _shut_down(self) -> None:
