@@ -8,7 +8,7 @@ from stanchion.engine import Engine
 from stanchion.errors import InvalidArgument, JobFailed
 from stanchion.jobs import Item, Record, check_priority
 from stanchion.outcomes import aware
-from stanchion.payloads import Failure, Happening, decode, decode_list, policy_of
+from stanchion.payloads import Failure, Happening, decode, decode_list, policy_of, text
 from stanchion.retries import duration
 from stanchion.running import Progress
 from stanchion.states import State
@@ -129,14 +129,15 @@ class Job(Generic[R]):
         """Cancel it. If it is running, its handler is asked to stop, and whatever it does but complete ends it.
 
         Raises:
+            InvalidArgument: The reason is no text.
             IllegalTransition: It is final.
             JobNotFound: It was deleted or has expired.
         """
-        return self._ask(CancelAsked(reason=reason))
+        return self._ask(CancelAsked(reason=text(reason, "a reason")))
 
     async def acancel(self, reason: str = "") -> "Job[R]":
         """`cancel`, async."""
-        return await self._aask(CancelAsked(reason=reason))
+        return await self._aask(CancelAsked(reason=text(reason, "a reason")))
 
     def retry(self, *, force: bool = False) -> "Job[R]":
         """Run it again, or now if it waits for a time; its attempts count from one, its history is kept.

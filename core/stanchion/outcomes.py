@@ -6,6 +6,7 @@ from typing import Final
 from attrs import field, frozen
 
 from stanchion.errors import InvalidArgument
+from stanchion.payloads import text
 from stanchion.retries import duration
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +35,10 @@ def _after(value: float | timedelta) -> timedelta:
     return duration(value, "after")
 
 
+def _reason(value: str) -> str:
+    return text(value, "a reason")
+
+
 @frozen
 class Retry:
     """This attempt failed; try again after a wait of its own instead of the back-off's, while attempts are left."""
@@ -41,7 +46,7 @@ class Retry:
     after: timedelta = field(converter=_after)
     """How long to wait; a timedelta or seconds."""
 
-    reason: str = ""
+    reason: str = field(default="", converter=_reason)
     """Why, for the job's errors."""
 
 
@@ -57,7 +62,7 @@ class Snooze:
 class Cancel:
     """The job is not wanted any more; it ends cancelled."""
 
-    reason: str = ""
+    reason: str = field(default="", converter=_reason)
     """Why, for the job's history."""
 
 
@@ -65,7 +70,7 @@ class Cancel:
 class Fail:
     """The job failed and shall not be tried again, whatever attempts are left."""
 
-    reason: str = ""
+    reason: str = field(default="", converter=_reason)
     """Why, for the job's errors."""
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from stanchion.errors import PayloadError
+from stanchion.errors import InvalidArgument, PayloadError
 from stanchion.retries import LONGEST, Backoff, Exponential, Fixed, Policy
 
 LARGEST: Final = 1 << 20
@@ -275,6 +275,17 @@ def _of_handler(trace: TracebackType | None) -> TracebackType | None:
             break
         trace = trace.tb_next
     return trace
+
+
+def text(value: object, what: str) -> str:
+    """A short text of a caller's, fit for every store: cut at `LONGEST_MESSAGE`, lone surrogates escaped.
+
+    Raises:
+        InvalidArgument: It is no text.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what} is a text, not {value!r}")
+    return _text(value[:LONGEST_MESSAGE])
 
 
 def _text(value: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from stanchion.changes import LIST_LENGTH
 from stanchion.errors import InvalidArgument, StanchionError
 from stanchion.jobs import Record
-from stanchion.payloads import decode, encode
+from stanchion.payloads import decode, encode, text
 from stanchion.retries import Policy
 
 
@@ -78,11 +78,11 @@ class RunningJob:
         """Say how far the job is: from 0 to 1.
 
         Raises:
-            InvalidArgument: It is outside of that.
+            InvalidArgument: It is outside of that, or the message is no text.
         """
         if isinstance(done, bool) or not isinstance(done, int | float) or not 0 <= done <= 1:
             raise InvalidArgument(f"progress is a number from 0 to 1, not {done!r}")
-        self._write("progress", msgspec.json.encode(Progress(float(done), message)))
+        self._write("progress", msgspec.json.encode(Progress(float(done), text(message, "a message"))))
 
     def save(self, data: object) -> None:
         """Keep data with the job, for its next attempt to go on from; replaces what was saved before.
@@ -99,9 +99,14 @@ class RunningJob:
         return None if stored is None else decode(stored, hint)
 
     def log(self, line: str) -> None:
-        """Add a line to the job's log; the newest 100 are kept."""
+        """Add a line to the job's log; the newest 100 are kept.
+
+        Raises:
+            InvalidArgument: It is no text.
+        """
+        entry = text(line, "a line of the log").encode()
         with self._lock:
-            self._log = [*self._log, line.encode("utf-8", "backslashreplace")[:4096]][-LIST_LENGTH:]
+            self._log = [*self._log, entry][-LIST_LENGTH:]
 
     @property
     def has_news(self) -> bool:

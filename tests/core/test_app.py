@@ -132,6 +132,7 @@ def test_bad_input_is_refused_before_any_io(app, add, act):
 @pytest.mark.parametrize(
     "act",
     [
+        lambda job: job.cancel(5),
         lambda job: job.update(),
         lambda job: job.update(priority=101),
         lambda job: job.update(delay=-1),
