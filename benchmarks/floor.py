@@ -1,14 +1,17 @@
-"""The frozen floor: the least that a job queue on Redis has to do, with nothing of Stanchion in it.
+"""The frozen floor: the least that a correct job queue on Redis has to do, with nothing of Stanchion in it.
 
-Plain redis-py, three minimal scripts, a bare loop. It has no priorities, delays, retries, unique keys, pauses,
-history or integrity checks. It is what Stanchion is measured against, so it stays as it is: a change here would
-make the ratios of one day useless on the next.
+Plain redis-py, three minimal scripts, a bare loop. It does what no queue that keeps its jobs can leave out: an id
+made by the caller and checked, so that enqueuing may be repeated; arguments and results as JSON; a lease and a token;
+a task for each of a hundred slots; and it settles only what it still holds. It has no priorities, delays, retries,
+unique keys, pauses, history, time limits, cancellation, hooks or integrity checks. It is what Stanchion is measured
+against, so it stays as it is: a change here would make the ratios of one day useless on the next.
 
 Run as `floor.py URL JOBS` it is the worker: it says `ready`, waits for a line, works, and prints what it took.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Sequence
@@ -20,7 +23,7 @@ import redis.asyncio
 
 BATCH = 100
 KEYS = ("floor:queued", "floor:job:", "floor:running", "floor:completed")
-PAYLOAD = b"x" * 100
+PAYLOAD = "x" * (100 - len('{"payload": ""}'))
 
 _INSERT, _CLAIM, _SETTLE = (
     (Path(__file__).parent / f"floor_{verb}.lua").read_text() for verb in ("insert", "claim", "settle")
@@ -42,7 +45,7 @@ class Floor:
 
     def insert_one(self, number: int) -> None:
         """Store a job: one bare EVALSHA."""
-        self._client.evalsha(self._insert, 2, *KEYS[:2], number, number, PAYLOAD)
+        self._client.evalsha(self._insert, 2, *KEYS[:2], *_jobs([number]))
 
 
 class AsyncFloor:
@@ -59,7 +62,7 @@ class AsyncFloor:
 
     async def insert_one(self, number: int) -> None:
         """Store a job: one bare EVALSHA."""
-        await self._call(self._client.evalsha(self._insert, 2, *KEYS[:2], number, number, PAYLOAD))
+        await self._call(self._client.evalsha(self._insert, 2, *KEYS[:2], *_jobs([number])))
 
     async def work(self) -> int:
         """Claim, run and settle until nothing is left; how many were settled."""
@@ -67,14 +70,16 @@ class AsyncFloor:
         while True:
             turn += 1
             token = f"token-{turn}"
-            lease = int(time.time() * 1000) + 30_000
-            found = await self._call(self._client.evalsha(self._claim, 3, *KEYS[:3], BATCH, token, lease))
+            now = int(time.time() * 1000)
+            found = await self._call(
+                self._client.evalsha(self._claim, 3, *KEYS[:3], BATCH, token, now, now + 30_000)
+            )
             if not found:
                 return settled
-            results = []
-            for number, payload in zip(found[::2], found[1::2], strict=True):
-                await noop(payload)
-                results += (number, b"null")
+            tasks = [asyncio.create_task(run(payload)) for payload in found[1::2]]
+            results: list[bytes | str] = []
+            for job, task in zip(found[::2], tasks, strict=True):
+                results += (job, json.dumps(await task))
             now = int(time.time() * 1000)
             keys = (KEYS[3], KEYS[1], KEYS[2])
             settled += await self._call(self._client.evalsha(self._settle, 3, *keys, token, now, *results))
@@ -87,14 +92,19 @@ class AsyncFloor:
         return await reply
 
 
-async def noop(payload: bytes) -> None:
+async def run(payload: bytes) -> None:
+    """Run the handler with its arguments, which are kept as JSON."""
+    return await noop(**json.loads(payload))
+
+
+async def noop(payload: str) -> None:
     """The handler."""
 
 
-def _jobs(numbers: Sequence[int]) -> list[int | bytes]:
-    arguments: list[int | bytes] = [numbers[0]]
-    for number in numbers:
-        arguments += (number, PAYLOAD)
+def _jobs(numbers: Sequence[int]) -> list[int | str]:
+    arguments: list[int | str] = [int(time.time() * 1000), numbers[0]]
+    for _ in numbers:
+        arguments += (os.urandom(10).hex(), json.dumps({"payload": PAYLOAD}))
     return arguments
 
 

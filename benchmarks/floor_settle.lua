@@ -5,9 +5,11 @@
 local count = 0
 for i = 3, #ARGV, 2 do
   local name = KEYS[2] .. ARGV[i]
-  if redis.call("HGET", name, "token") == ARGV[1] then
+  local found = redis.call("HMGET", name, "state", "token")
+  if found[1] == "running" and found[2] == ARGV[1] then
     redis.call("ZREM", KEYS[3], ARGV[i])
-    redis.call("HSET", name, "state", "completed", "result", ARGV[i + 1])
+    redis.call("HSET", name, "state", "completed", "result", ARGV[i + 1], "ended", ARGV[2])
+    redis.call("HDEL", name, "token")
     redis.call("ZADD", KEYS[1], ARGV[2], ARGV[i])
     count = count + 1
   end

@@ -26,10 +26,6 @@ class Keys:
         """The base keys of several queues."""
         return [self.base(queue) for queue in queues]
 
-    def unique(self, queue: str) -> str:
-        """The hash of the unique keys held in a queue."""
-        return f"{self.base(queue)}:unique"
-
     def wake(self, queue: str) -> str:
         """The list that waiting workers block on."""
         return f"{self.base(queue)}:wake"

@@ -196,27 +196,18 @@ class Operations:
 
     def check(self, queue: str, cursor: str | None) -> Sent[CheckPage]:
         part, _, position = (cursor or f"{_PARTS[0]} 0").partition(" ")
-        base, more = self.keys.base(queue), "0"
-        if part == "unique":
-            more, held = yield from self._scan("HSCAN", self.keys.unique(queue), position)
-            args: Arguments = [part, 0, 0, *held]
-        elif part == "records":
+        args: Arguments = [part, position, LIMITS.batch]
+        scanned = None
+        if part == "records":
             prefix = self.keys.job(queue)
-            more, names = yield from self._scan("SCAN", position, "MATCH", _literal(prefix) + "*")
-            args = [part, 0, 0, *(name[len(prefix) :] for name in names)]
-        else:
-            args = [part, int(position), LIMITS.batch]
-        looked, *found = yield Script("check", [base], args)
-        if looked == LIMITS.batch:
-            more = str(int(position) + looked)
+            pattern = _literal(prefix) + "*"
+            scanned, names = yield Command(("SCAN", position, "MATCH", pattern, "COUNT", LIMITS.batch))
+            args += [name[len(prefix) :] for name in names]
+        next_page, *found = yield Script("check", [self.keys.base(queue)], args)
+        more = next_page.decode() if scanned is None else str(scanned)
         following = _PARTS[_PARTS.index(part) + 1 :]
         after = f"{part} {more}" if more != "0" else f"{following[0]} 0" if following else None
         return CheckPage(findings=_findings(queue, found), cursor=after)
-
-    def _scan(self, *command: Argument) -> Sent[tuple[str, Sequence[bytes]]]:
-        cursor, found = yield Command((*command, "COUNT", LIMITS.batch))
-        flat = [part for pair in found.items() for part in pair] if isinstance(found, dict) else found
-        return str(cursor), flat
 
     def _register(self, queues: Sequence[str]) -> Sent[None]:
         """Write queues to the registry, which lies in another slot, before their first job and each minute."""

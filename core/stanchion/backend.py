@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from attrs import frozen
+import msgspec
 
 from stanchion.changes import Applied, Change, Refused
 from stanchion.jobs import Item, Record
@@ -41,8 +41,7 @@ class Clock(Protocol):
         ...
 
 
-@frozen(kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of a backend."""
 
     batch: int

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final
 
-from attrs import evolve, frozen
+import msgspec
+from msgspec.structs import replace
 
 from stanchion.jobs import Entry, Record
 from stanchion.states import FINAL, Event, State
@@ -40,8 +41,7 @@ KEEP: Final = Keep.KEEP
 NOW: Final = Now.NOW
 
 
-@frozen(kw_only=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a job."""
 
     to: State | None
@@ -60,8 +60,7 @@ class Move:
     """One entry for each of these lists."""
 
 
-@frozen(kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One change to one job: the state it must be found in, further guards, and the move."""
 
     job_id: str
@@ -97,8 +96,7 @@ class Refusal(StrEnum):
     UNIQUE = "unique"
 
 
-@frozen
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """The change was made."""
 
     now: datetime
@@ -108,8 +106,7 @@ class Applied:
     """The job's revision after it."""
 
 
-@frozen
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The change was not made, and nothing was."""
 
     why: Refusal
@@ -171,7 +168,7 @@ def applied(found: Record, change: Change, *, now: datetime, tail: Callable[[], 
     if to is None:
         return None
     at_tail = to is State.QUEUED and move.head.get("place") is Place.TAIL
-    return evolve(
+    return replace(
         found,
         state=to,
         due_at=_clock(found, move, now),

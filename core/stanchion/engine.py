@@ -10,7 +10,8 @@ from itertools import islice
 from os import urandom
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, frozen
+import msgspec
+from msgspec.structs import replace
 
 from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJobs
 from stanchion.changes import Applied, Change, Refusal, Refused
@@ -59,8 +60,7 @@ def _roll() -> float:
     return int.from_bytes(urandom(6), "big") / (1 << 48)
 
 
-@frozen
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What a worker says of one of its runs."""
 
     record: Record
@@ -168,7 +168,7 @@ class Engine:
                     answers[index] = answer
                     self._tell(one.record, change, one.elapsed)
                 elif answer.why is Refusal.REVISION and answer.record is not None:
-                    again[index] = evolve(one, record=answer.record)
+                    again[index] = replace(one, record=answer.record)
                 elif answer.record is not None and _stands(answer.record, change.claim or "", change.event):
                     answers[index] = Applied(answer.record.created_at, answer.record.revision)
                 else:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from os import urandom
 from typing import Final
 
-from attrs import Factory, frozen
+import msgspec
 
 from stanchion.errors import InvalidArgument
 from stanchion.queues import check_name
@@ -29,8 +29,9 @@ def new_key() -> str:
     42 bits of milliseconds since 1970 (they last until 2109); an alphabet in ASCII order keeps them sorted.
     The producer's clock only sorts names for people; nothing compares it.
     """
-    head = (time.time_ns() // 1_000_000 << 6 | urandom(1)[0] & 63).to_bytes(6, "big")
-    return b2a_base64(head + urandom(9), newline=False).translate(_ORDERED).decode()
+    noise = urandom(10)
+    head = (time.time_ns() // 1_000_000 << 6 | noise[9] & 63).to_bytes(6, "big")
+    return b2a_base64(head + noise[:9], newline=False).translate(_ORDERED).decode()
 
 
 def check_key(value: object) -> str:
@@ -75,8 +76,7 @@ def check_priority(value: object) -> int:
     raise InvalidArgument(f"a priority is an integer from -100 (last) to 100 (first), not {value!r}")
 
 
-@frozen(kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a record's append-only list."""
 
     at: datetime
@@ -86,8 +86,7 @@ class Entry:
     """What was appended; a backend never decodes it."""
 
 
-@frozen(kw_only=True, repr=False)
-class Record:
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A job as a backend keeps it, as last read.
 
     The head is all that a backend reads. Spec, notes and lists are bytes to it.
@@ -144,10 +143,10 @@ class Record:
     spec: bytes
     """Arguments and policy, written once at insert; see `stanchion.payloads`."""
 
-    notes: Mapping[str, bytes] = Factory(dict)
+    notes: Mapping[str, bytes] = {}
     """Named values, each present only once written."""
 
-    lists: Mapping[str, tuple[Entry, ...]] = Factory(dict)
+    lists: Mapping[str, tuple[Entry, ...]] = {}
     """Named append-only lists, oldest entry first, bounded."""
 
     @property
@@ -169,8 +168,7 @@ class Record:
         return f"<Record {self.id} {self.state}, run {self.run}>"
 
 
-@frozen(kw_only=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A job to insert."""
 
     id: str

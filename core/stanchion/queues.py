@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from attrs import frozen
+import msgspec
 
 from stanchion.errors import InvalidArgument
 
@@ -23,8 +23,7 @@ def check_name(value: object, what: str = "queue") -> str:
     raise InvalidArgument(f"a {what} is named by 1 to 128 of A-Z a-z 0-9 _ . -, not {value!r}")
 
 
-@frozen(kw_only=True)
-class QueueSettings:
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be set on a queue while it is in use; kept in the backend."""
 
     paused: bool = False

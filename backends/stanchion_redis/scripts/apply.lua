@@ -58,8 +58,15 @@ local function read_plan()
   return plan
 end
 
-local plans = {}
-for i = 1, tonumber(argument()) do plans[i] = read_plan() end
+local plans, takes = {}, false
+for i = 1, tonumber(argument()) do
+  plans[i] = read_plan()
+  takes = takes or plans[i].takes
+end
+for _, base in ipairs(takes and KEYS or {}) do
+  local holders = base .. ":unique"
+  if type(redis.pcall("HLEN", holders)) ~= "number" then return redis.error_reply("CORRUPT " .. holders .. " is not a hash") end
+end
 
 local function put_aside(base, state, key)
   quarantine(base, state, key, now)
@@ -70,8 +77,8 @@ local function refuse(word, base, state, key)
   local score = redis.pcall("ZSCORE", base .. ":" .. state, key)
   if type(score) ~= "string" then return put_aside(base, state, key) end
   local answer = {word, score}
-  local flat = redis.pcall("HGETALL", base .. ":j:" .. key)
-  if not flat.err then for i = 1, #flat do answer[2 + i] = flat[i] end end
+  local job, flat = load(base, key)
+  if job then for i = 1, #flat do answer[2 + i] = flat[i] end end
   return answer
 end
 
@@ -96,6 +103,11 @@ local function free(base, key, digest)
   end
 end
 
+-- How many entries were ever appended to a list; a damaged number begins anew.
+local function appended(count)
+  return is_number(count) and tonumber(count or 0) or 0
+end
+
 -- The fields to set, as arguments of HSET.
 local function new_fields(plan, found, score, revision, at_values)
   local sets = {}
@@ -117,7 +129,7 @@ local function new_fields(plan, found, score, revision, at_values)
   if plan.takes then set("u", plan.unique) end
   for _, name in ipairs(plan.stamps) do set(name, now_text) end
   for i, list in ipairs(plan.lists) do
-    local number = text((tonumber(found[7 + i] or 0) or 0) + 1)
+    local number = text(appended(found[7 + i]) + 1)
     set(list, number)
     set(list .. "." .. number, now_text .. ":" .. ARGV[at_values + #plan.sets + i - 1])
   end
@@ -130,7 +142,7 @@ local function old_fields(plan, found)
   erased = {unpack(erased)}
   if plan.unique == "-" then erased[#erased + 1] = "u" end
   for i, list in ipairs(plan.lists) do
-    local count = (tonumber(found[7 + i] or 0) or 0)
+    local count = appended(found[7 + i])
     if count >= LIST_LENGTH then erased[#erased + 1] = list .. "." .. text(count + 1 - LIST_LENGTH) end
   end
   return erased

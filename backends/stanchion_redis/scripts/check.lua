@@ -1,10 +1,10 @@
 -- check.lua: look for damage in one part of a queue's store.
--- KEYS     1 the base key of the queue; of its keys <state>, j:<key>, unique, quarantine are read
--- ARGV     1 part: a state, "quarantine", "unique" or "records" · 2 position in a state or quarantine · 3 size of
---          the page · for unique: 4… digest, key, …; for records: 4… key, …
--- returns  {how many were looked at, fault, key or part, detail, …}; faults as in stanchion.queries.Fault
+-- KEYS     1 the base key of the queue; it and of its keys <state>, j:<key>, unique, quarantine are read
+-- ARGV     1 part: a state, "quarantine", "unique" or "records" · 2 position in it, "0" at first · 3 size of the page ·
+--          for records: 4… key, …
+-- returns  {position of the next page or "0", fault, key or part, detail, …}; faults as in stanchion.queries.Fault
 local base, part, position, size = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local findings = {0}
+local findings = {"0"}
 local function found(fault, where, detail)
   findings[#findings + 1] = fault
   findings[#findings + 1] = where
@@ -42,17 +42,22 @@ if IS_STATE[part] or part == "quarantine" then
   if keys.err then
     found("corrupt", part, "it is not a sorted set")
   else
-    findings[1] = #keys
+    if #keys == size then findings[1] = text(position + size) end
     for _, key in ipairs(keys) do
       if part == "quarantine" then found("unreadable", key, "it was put aside") else check_indexed(key, part) end
     end
   end
 elseif part == "unique" then
-  for i = 4, #ARGV, 2 do
-    local job = load(base, ARGV[i + 1])
-    if not job or job.u ~= ARGV[i] then found("unique", ARGV[i + 1], "it holds the unique key " .. ARGV[i] .. " without saying so") end
+  local page = redis.pcall("HSCAN", base .. ":unique", ARGV[2], "COUNT", size)
+  if page.err then found("corrupt", part, "it is not a hash") else findings[1] = page[1] end
+  local held = page[2] or {}
+  for i = 1, #held, 2 do
+    local job = load(base, held[i + 1])
+    if not job or job.u ~= held[i] then found("unique", held[i + 1], "it holds the unique key " .. held[i] .. " without saying so") end
   end
 else
+  local settings = redis.pcall("HGET", base, "seq")
+  if type(settings) == "table" or not is_number(settings) then found("corrupt", "settings", "they cannot be read") end
   for i = 4, #ARGV do check_record(ARGV[i]) end
 end
 return findings

@@ -68,6 +68,8 @@ class Worker:
         self._overdue: set[Run] = set()
         self._stuck: list[Run] = []
         self._active = 0
+        self._share = max(self._config.concurrency // 2, min(self._config.concurrency, 10))
+        """How many jobs one claim takes at most: while one half runs, the store looks for the other."""
         self._stopping = False
         self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
 
@@ -176,13 +178,13 @@ class Worker:
                 continue
             started = monotonic()
             try:
-                claimed = await self._claim(free)
+                claimed = await self._claim(min(free, self._share))
                 failures = 0
                 for record in claimed.records:
                     self._start(record, started)
                 if claimed.more:
-                    await asyncio.sleep(0)  # lets the handlers start, and those that end at once end
-                elif self._burst and not claimed.records and not self._runs:
+                    continue
+                if self._burst and not claimed.records and not self._runs:
                     return
                 else:
                     await self._idle(claimed)
