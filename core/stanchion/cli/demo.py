@@ -14,6 +14,7 @@ from stanchion.config import redacted
 
 if TYPE_CHECKING:
     from stanchion.app import Stanchion
+    from stanchion.cli.demo_report import Summary
     from stanchion.cli.demo_run import DemoRun
 
 STOPPED: Final = 130
@@ -48,13 +49,14 @@ def demo(directory: Path | None, backend: str | None, concurrency: int | None, *
     try:
         tree = tree_of(place)
         app, task = demo_app(place, backend, concurrency)
-        run = DemoRun(app, task, place, tree)
-        finished = _work(run, app, place, len(tree.files), quiet=as_json)
-    except KeyboardInterrupt:  # before the worker listened to it
-        _leave("stopped before it began")
-    if not finished:
-        _stop(run, app, len(tree.files))
-    _report(run, app, as_json=as_json)
+        with app:
+            run = DemoRun(app, task, place, tree)
+            if not _work(run, app, place, len(tree.files), quiet=as_json):
+                _stop(run, app, len(tree.files))
+            summary = run.summary()
+    except KeyboardInterrupt:  # before or after the worker listened to it
+        _leave("stopped: run the same command again")
+    _report(summary, as_json=as_json)
 
 
 def _work(run: "DemoRun", app: "Stanchion", place: Path, files: int, *, quiet: bool) -> bool:
@@ -71,9 +73,7 @@ def _work(run: "DemoRun", app: "Stanchion", place: Path, files: int, *, quiet: b
         return run.work(show)
 
 
-def _report(run: "DemoRun", app: "Stanchion", *, as_json: bool) -> None:
-    with app:
-        summary = run.summary()
+def _report(summary: "Summary", *, as_json: bool) -> None:
     if as_json:
         import msgspec
 

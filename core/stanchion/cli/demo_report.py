@@ -132,7 +132,7 @@ def read_back(
         missing=[name for job_id, name in names.items() if job_id not in ended],
         unlisted=[shown(str(path)) for path in unlisted],
         seconds=seconds,
-        tasks=app.plugins.get("stats").snapshot(),
+        tasks=dict(app.plugins.get("stats").snapshot()),
     )
 
 

@@ -1,7 +1,8 @@
 """The options that say which store a command looks at, and the application that opens it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import click
@@ -39,13 +40,19 @@ def refuse_local(backend: Backend, command: str) -> None:
         )
 
 
-def opened(backend: str | None, namespace: str | None, command: str) -> Stanchion:
+@contextmanager
+def opened(backend: str | None, namespace: str | None, command: str) -> Iterator[Stanchion]:
     """An application without tasks and plugins, for looking at a store.
 
     Raises:
         ConfigError: The store cannot be used, or lives in this process alone.
     """
-    logging.getLogger("stanchion").setLevel(logging.ERROR)  # how durable a store is concerns those who write
-    app = Stanchion(backend, namespace=namespace, plugins=())
-    refuse_local(app.engine.backend, command)
-    return app
+    log = logging.getLogger("stanchion")
+    before = log.level
+    log.setLevel(logging.ERROR)  # warnings about a store concern those who run jobs, not those who look
+    try:
+        with Stanchion(backend, namespace=namespace, plugins=()) as app:
+            refuse_local(app.engine.backend, command)
+            yield app
+    finally:
+        log.setLevel(before)

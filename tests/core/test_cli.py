@@ -1,0 +1,234 @@
+"""The command line: what it prints, what it hides, and how it exits."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from stanchion import Job, Stanchion, current_job
+from stanchion.cli.commands import stanchion
+from stanchion.cli.terminal import shown
+from stanchion.worker import Worker
+from support.stores import own_namespace
+
+
+def run(*args: str) -> Result:
+    """The outcome of a command, run inside this process."""
+    return CliRunner().invoke(stanchion, args, catch_exceptions=False)
+
+
+def python(code: str) -> "subprocess.CompletedProcess[str]":
+    """The outcome of a program, run in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def app(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stanchion]:
+    """An application in a namespace of its own, which the environment names for commands."""
+    with redis.Redis.from_url(redis_url) as client, own_namespace(client) as namespace:
+        monkeypatch.setenv("STANCHION_BACKEND", redis_url)
+        monkeypatch.setenv("STANCHION_NAMESPACE", namespace)
+        with Stanchion() as app:
+            yield app
+
+
+def a_job(app: Stanchion, *, text: str = "plain") -> Job[Any]:
+    """A job that failed with this text, logged it and said how far it was."""
+
+    @app.task(retries=0, tags={"kind:test"})
+    async def speak(words: str) -> None:
+        current_job().log(words)
+        current_job().progress(0.5, words)
+        current_job().save({"said": words})
+        raise ValueError(words)
+
+    job = speak.enqueue(text)
+    Worker(app, burst=True).run()
+    return job
+
+
+def test_it_tells_its_version() -> None:
+    """The version is that of the distribution."""
+    result = run("--version")
+
+    assert result.output.startswith("stanchion ")
+    assert result.exit_code == 0
+
+
+def test_help_names_every_command_and_loads_none_of_their_tools() -> None:
+    """`--help` answers at once: what draws, and what runs workers, is imported by those who need it."""
+    found = python(
+        "import atexit, sys; from stanchion.cli import main\n"
+        "sys.argv = ['stanchion', '--help']\n"
+        "atexit.register(lambda: print(*sys.modules.keys() & {'rich', 'asyncio', 'redis'}))\n"
+        "main()"
+    )
+    *text, tools = found.stdout.splitlines()
+
+    assert [line.split()[0] for line in text[-4:]] == ["worker", "info", "show", "demo"]
+    assert tools == ""
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_extra_it_says_how_to_get_it(missing: str) -> None:
+    """One line with the command to type, no traceback, exit code 2."""
+    found = python(f"import sys; sys.modules[{missing!r}] = None; from stanchion.cli import main; main()")
+
+    assert found.returncode == 2
+    assert found.stderr == f"{missing} missing: python -m pip install 'stanchion[cli]'\n"
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["show"], ["worker"], ["demo", "/no/such/directory"]])
+def test_wrong_usage_exits_2(args: list[str]) -> None:
+    """A command, argument or option that does not exist or is missing."""
+    assert run(*args).exit_code == 2
+
+
+@pytest.mark.parametrize("args", [["info"], ["show", "mail:1"]])
+def test_a_store_that_nobody_else_sees_is_refused(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in memory is empty in every new process; showing that would mislead."""
+    monkeypatch.delenv("STANCHION_BACKEND", raising=False)
+    result = run(*args)
+
+    assert result.exit_code == 1
+    assert "needs a backend that several processes share" in result.output
+
+
+def test_info_shows_queues_and_counts(app: Stanchion) -> None:
+    """One row for each queue; states that no job is in are left out."""
+    a_job(app)
+    app.queue("default").pause()
+    header, row = run("info").output.splitlines()
+
+    assert header.split() == ["queue", "queued", "running", "completed", "failed"]
+    assert row.split() == ["default", "paused", "0", "0", "0", "1"]
+
+
+def test_info_says_so_if_there_is_nothing(app: Stanchion) -> None:
+    """An empty store is no error."""
+    result = run("info")
+
+    assert result.exit_code == 0
+    assert result.output == f"no queues in {app.config.backend}, namespace {app.config.namespace}\n"
+
+
+def test_info_as_json_has_every_state(app: Stanchion) -> None:
+    """For machines nothing is left out."""
+    a_job(app)
+    (queue,) = json.loads(run("info", "--json").output)["queues"]
+
+    assert (queue["queue"], queue["paused"], queue["jobs"]["failed"]) == ("default", False, 1)
+    assert len(queue["jobs"]) == 9
+
+
+def test_options_go_before_the_environment(app: Stanchion) -> None:
+    """A namespace named by an option is the one that is looked at."""
+    a_job(app)
+
+    assert run("info", "--namespace", "nobody").output.startswith("no queues in ")
+
+
+def test_an_unknown_job_exits_1(app: Stanchion) -> None:
+    """With the library's own words."""
+    result = run("show", "mail:1")
+
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: job mail:1 does not exist: it was never enqueued, was deleted, or has expired\n"
+    )
+
+
+def test_show_tells_a_job_s_life(app: Stanchion) -> None:
+    """State, attempts, progress, errors, history and log; times are there, payloads are not."""
+    job = a_job(app, text="it broke")
+    lines = run("show", job.id).output.splitlines()
+
+    assert {"task        speak", "state       failed", "attempts    1 of 1", "runs        1"} <= set(lines)
+    assert {"tags        kind:test", "progress    50% it broke", "log", "  it broke"} <= set(lines)
+    assert any(line.endswith("run 1  ValueError: it broke") for line in lines)
+    assert any(line.endswith("run 1  fail → failed") for line in lines)
+    assert {"created", "started", "ended", "deleted"} <= {line.split(" ")[0] for line in lines}
+
+
+def test_payloads_are_hidden_until_they_are_asked_for(app: Stanchion) -> None:
+    """Arguments, results and saved data may be confidential; only their sizes are shown."""
+    done = _shouted(app, "quiet words")
+
+    assert "quiet words" not in run("show", done.id, "-v").output
+    assert "QUIET WORDS" not in run("show", done.id, "-v").output
+    assert 'arguments   {"words":"quiet words"}' in run("show", done.id, "--arguments").output
+    assert 'result      "QUIET WORDS"' in run("show", done.id, "--result").output
+    assert 'saved       "so far"' in run("show", done.id, "--saved").output
+
+
+def _shouted(app: Stanchion, words: str) -> Job[Any]:
+    @app.task
+    async def shout(words: str) -> str:
+        current_job().save("so far")
+        return words.upper()
+
+    job = shout.enqueue(words)
+    Worker(app, burst=True).run()
+    return job
+
+
+def test_tracebacks_are_shown_on_request(app: Stanchion) -> None:
+    """They are long."""
+    job = a_job(app)
+
+    assert "raise ValueError" not in run("show", job.id).output
+    assert "raise ValueError" in run("show", job.id, "-v").output
+
+
+def test_show_as_json(app: Stanchion) -> None:
+    """The same for machines, in ASCII."""
+    job = a_job(app, text="naïve \x1b[31m")
+    result = run("show", job.id, "--json", "--arguments")
+    found = json.loads(result.output)
+
+    assert result.output.isascii()
+    assert (found["job"], found["state"], found["attempts"]) == (job.id, "failed", 1)
+    assert found["payloads"]["arguments"]["value"] == {"words": "naïve \x1b[31m"}
+    assert "value" not in found["payloads"]["saved"]
+    assert found["errors"][0]["message"] == "naïve \x1b[31m"
+
+
+def test_what_is_stored_cannot_write_on_the_terminal(app: Stanchion) -> None:
+    """Control characters, ANSI sequences and bidirectional marks are escaped wherever stored text is printed."""
+    job = a_job(app, text="\x1b[2Jevil\u202etxt.exe\r\x07\x9b31m")
+    output = run("show", job.id, "-v", "--arguments", "--saved").output
+
+    assert r"\x1b[2Jevil\u202etxt.exe\r\x07\x9b31m" in output
+    assert all(character.isprintable() or character == "\n" for character in output)
+
+
+def test_escaping_leaves_text_of_any_language() -> None:
+    """What can be printed stays; what cannot, even half a character, is named."""
+    assert shown("Grüße, 世界 🎉") == "Grüße, 世界 🎉"
+    assert shown("a\tb\nc\x00\ud800") == r"a\tb\nc\x00\ud800"
+
+
+@pytest.mark.parametrize("args", [["info"], ["show", "mail:1"], ["demo"]])
+def test_a_password_is_never_printed(args: list[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in what is printed at the start, nor in the error about a server that does not answer."""
+    monkeypatch.chdir(tmp_path)
+    tree = [str(tmp_path)] if args == ["demo"] else []
+    result = run(*args, *tree, "--backend", "redis://user:s3c@ret@127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert "127.0.0.1:1 did not answer" in result.output
+    assert "s3c" not in result.output
+    assert "ret@" not in result.output
+
+
+def test_a_scheme_without_a_backend_is_refused() -> None:
+    """The message names those there are."""
+    result = run("info", "--backend", "nosuch://host")
+
+    assert result.exit_code == 1
+    assert "no backend for 'nosuch://host'; installed are: memory://, " in result.output
