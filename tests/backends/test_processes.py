@@ -8,15 +8,15 @@ from time import monotonic
 
 import pytest
 import redis
-from support.processes import Scene, a_scene
-from support.waiting import eventually
-from support.workers import is_in
 
 from stanchion import Stanchion, State
 from stanchion.decisions import Completed
 from stanchion.engine import Report
 from stanchion.errors import LeaseLost
 from stanchion.payloads import policy_of
+from support.processes import Scene, a_scene
+from support.waiting import eventually
+from support.workers import is_in
 
 LEASE, SWEEP = 2.0, 0.5
 
