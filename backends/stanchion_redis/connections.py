@@ -68,7 +68,14 @@ def split_url(url: str) -> tuple[str, bool]:
     Raises:
         ConfigError: It is no URL of a server.
     """
-    parts = urlsplit(url.replace("valkey://", "redis://", 1))
+    try:
+        parts = urlsplit(url.replace("valkey://", "redis://", 1))
+        _ = parts.port
+    except ValueError:  # it quotes what it took for a port, which may be half of a password
+        raise ConfigError(
+            f"{redacted(url)} is no URL: what stands for its port is no number; "
+            "in a user's name or password, / @ : ? # must be percent-encoded"
+        ) from None
     query = dict(parse_qsl(parts.query))
     allow = query.pop("allow_eviction", "false")
     if allow not in ("true", "false"):
