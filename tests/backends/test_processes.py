@@ -14,6 +14,7 @@ from stanchion.decisions import Completed
 from stanchion.engine import Report
 from stanchion.errors import LeaseLost
 from stanchion.payloads import policy_of
+from stanchion.testing.clock import VirtualClock
 from support.processes import Scene, a_scene
 from support.waiting import eventually
 from support.workers import is_in
@@ -119,16 +120,6 @@ def test_a_thread_that_never_returns_does_not_hold_up_the_end(scene: Scene, time
     assert job.refresh().state is (State.QUEUED if timeout > 1 else State.TIMED_OUT)
 
 
-class Tomorrow:
-    """A clock at which everything that is kept for a day is to be deleted."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(days=2)
-
-    def subscribe(self, wake: object) -> object:
-        return lambda: None
-
-
 JOBS = 100_000
 
 
@@ -149,7 +140,8 @@ def test_a_hundred_thousand_jobs(tmp_path: Path, redis_url: str) -> None:
         assert sum(queue.count().values()) == JOBS
         assert _findings(scene.app) == []
 
-    with Stanchion(redis_url, namespace=scene.app.config.namespace, clock=Tomorrow()) as later:
+    tomorrow = datetime.now(UTC) + timedelta(days=2)  # when all that is kept for a day is to be deleted
+    with Stanchion(redis_url, namespace=scene.app.config.namespace, clock=VirtualClock(tomorrow)) as later:
         while later.engine.run(later.engine.sweep(["default"])):
             pass
         later.queue("default").forget()

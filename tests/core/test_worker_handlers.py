@@ -9,7 +9,8 @@ from contextvars import ContextVar
 import pytest
 
 from stanchion import Fixed, RunningJob, StanchionError, State, current_job, hookimpl
-from support.workers import Stopped, an_app, step
+from stanchion.testing.clock import VirtualClock
+from support.workers import an_app, step
 
 
 def test_sync_handlers_run_in_threads_and_async_ones_on_the_loop() -> None:
@@ -35,7 +36,7 @@ def test_sync_handlers_run_in_threads_and_async_ones_on_the_loop() -> None:
 
 def test_a_handler_knows_its_job() -> None:
     """Id, task, number of the attempt and of the run are there, in threads and on the loop."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
     seen: list[tuple[str, str, int, int]] = []
 
@@ -93,7 +94,7 @@ def test_what_a_handler_wrote_goes_with_its_outcome() -> None:
 
 def test_saved_data_reaches_the_next_attempt() -> None:
     """What a failed attempt saved, the next one finds, restored by its type."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
     found: list[object] = []
 

@@ -9,7 +9,8 @@ import pytest
 from stanchion import Cancel, Fail, Fixed, JobFailed, Retry, Snooze, Stanchion, State
 from stanchion.jobs import Item
 from stanchion.payloads import encode_spec
-from support.workers import Stopped, Witness, an_app, step
+from stanchion.testing.clock import VirtualClock
+from support.workers import Witness, an_app, step
 
 
 def test_what_a_handler_returns_is_the_result() -> None:
@@ -30,7 +31,7 @@ def test_what_a_handler_returns_is_the_result() -> None:
 
 def test_a_failure_waits_for_its_back_off() -> None:
     """A job whose handler raised is tried again after its wait, and not before."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
 
     @app.task(retries=1, backoff=Fixed(60))
@@ -53,7 +54,7 @@ def test_a_failure_waits_for_its_back_off() -> None:
 
 def test_an_hour_of_retries() -> None:
     """Retries with a wait of ten minutes each take an hour of the clock, and end in success."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
     started = []
 
@@ -87,7 +88,7 @@ def test_a_handler_can_say_what_becomes_of_its_job(
     outcome: object, state: State, attempts: int, due_in: float
 ) -> None:
     """Outcomes that are returned decide over the state, the attempts used and the clock."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
 
     @app.task
@@ -124,7 +125,7 @@ def test_reasons_are_kept() -> None:
 
 def test_retry_uses_up_attempts() -> None:
     """A handler that asks for another attempt when none is left has failed."""
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
 
     @app.task(retries=1)
@@ -177,7 +178,7 @@ def test_a_result_that_cannot_be_stored_fails_the_attempt() -> None:
 
 def test_a_job_of_an_unknown_task_is_put_off(caplog: pytest.LogCaptureFixture) -> None:
     """It waits 30 s, then twice as long each time up to 10 min, uses up no attempt, and the log names it."""
-    clock = Stopped()
+    clock = VirtualClock()
     newer, older = an_app(clock=clock), an_app(clock=clock)
     older.engine.backend = newer.engine.backend
 
@@ -282,7 +283,7 @@ def test_arguments_whose_restoring_raises_anything_fail_for_good() -> None:
 def test_payloads_never_appear_in_logs(caplog: pytest.LogCaptureFixture) -> None:
     """Neither arguments nor results nor what an exception said are logged, at any level."""
     caplog.set_level(logging.DEBUG)
-    clock = Stopped()
+    clock = VirtualClock()
     app = an_app(clock=clock)
 
     @app.task(retries=1, backoff=Fixed(0))
@@ -302,7 +303,7 @@ def test_payloads_never_appear_in_logs(caplog: pytest.LogCaptureFixture) -> None
 
 def test_hooks_tell_the_story_of_a_job() -> None:
     """Plugins hear of each thing that happens, once and in order."""
-    clock, witness = Stopped(), Witness()
+    clock, witness = VirtualClock(), Witness()
     app = an_app(clock=clock, plugins=[witness])
     outcomes = iter([ValueError("first"), Snooze(1), "fine"])
 

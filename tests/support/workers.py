@@ -1,9 +1,9 @@
 """Applications on the memory backend, and workers for them inside the test's own process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from stanchion import Event, Job, Stanchion, State, hookimpl
@@ -12,29 +12,6 @@ from stanchion.changes import Applied, Change, Refused
 from stanchion.jobs import Record
 from stanchion.worker import Worker
 from stanchion_memory import MemoryBackend
-
-
-class Stopped:
-    """A clock that stands still until it is advanced."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 1, 1, tzinfo=UTC)
-        self._wakes: set[Callable[[], None]] = set()
-
-    def now(self) -> datetime:
-        """What time it is."""
-        return self._now
-
-    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """See `stanchion.backend.Clock`."""
-        self._wakes.add(wake)
-        return lambda: self._wakes.discard(wake)
-
-    def advance(self, seconds: float) -> None:
-        """Go forward."""
-        self._now += timedelta(seconds=seconds)
-        for wake in list(self._wakes):
-            wake()
 
 
 def an_app(
