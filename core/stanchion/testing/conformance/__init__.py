@@ -47,10 +47,10 @@ from stanchion.testing.conformance.claiming import Claiming  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
 from stanchion.testing.conformance.inserting import Inserting  # noqa: E402
 from stanchion.testing.conformance.living import Living  # noqa: E402
-from stanchion.testing.conformance.racing import Racing  # noqa: E402
+from stanchion.testing.conformance.racing import Crowding, Racing  # noqa: E402
 from stanchion.testing.conformance.reading import Reading  # noqa: E402
 from stanchion.testing.conformance.repeating import Repeating  # noqa: E402
-from stanchion.testing.conformance.settings import Settings  # noqa: E402
+from stanchion.testing.conformance.settings import Settings, Twins  # noqa: E402
 from stanchion.testing.conformance.sweeping import Sweeping  # noqa: E402
 from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
 from stanchion.testing.conformance.walking import Walking  # noqa: E402
@@ -66,11 +66,13 @@ class BackendSuite(
     Walking,
     Living,
     Racing,
+    Crowding,
     Repeating,
     Sweeping,
     Reading,
     Waiting,
     Watching,
     Settings,
+    Twins,
 ):
     """All claims."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import permutations
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -22,8 +22,13 @@ from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.ground import Ground
 from stanchion.testing.conformance.making import LEASE, a_claim, an_item, applied_all, inserted
 
+T = TypeVar("T")
+
 ROUNDS: Final = 100
 """How many jobs the threads race for."""
+
+CROWD: Final = 4
+"""How many threads do the same at once."""
 
 PATIENCE: Final = 30.0
 """Seconds after which a thread that does not come to the start is missed."""
@@ -135,6 +140,68 @@ class Racing(Ground):
                 record,
                 ordered=False,
             )
+
+
+class Crowding(Ground):
+    """Many threads do the same at once, and it is done once."""
+
+    def test_no_job_is_handed_to_two_of_many_claims(self, backend: Backend) -> None:
+        """Together they get every job."""
+        inserted(backend, *(an_item(f"{n:04}") for n in range(2 * ROUNDS)))
+
+        def work(number: int) -> list[str]:
+            found: list[str] = []
+            while records := a_claim(backend, limit=7, worker=f"worker-{number}").records:
+                found += [job.id for job in records]
+            return found
+
+        handed = [job_id for found in _crowd(work) for job_id in found]
+        assert len(handed) == len(set(handed)) == 2 * ROUNDS
+
+    @pytest.mark.parametrize("same", ["id", "unique key"])
+    def test_of_many_inserts_of_one_job_one_creates_it(self, backend: Backend, same: str) -> None:
+        """The others are answered with it."""
+
+        def work(number: int) -> list[bool]:
+            return [
+                backend.insert(
+                    [
+                        an_item(f"{n}-{number}", unique=f"digest-{n}", scope="end")
+                        if same == "unique key"
+                        else an_item(f"{n}")
+                    ]
+                )[0].created
+                for n in range(ROUNDS // 2)
+            ]
+
+        created = list(zip(*_crowd(work), strict=True))
+        assert [answers.count(True) for answers in created] == [1] * (ROUNDS // 2)
+
+    def test_of_many_sweeps_of_one_job_one_moves_it(self, backend: Backend, clock: VirtualClock) -> None:
+        """It is lost once for each lease that lapsed."""
+        inserted(backend, *(an_item(f"{n:04}") for n in range(ROUNDS)))
+        a_claim(backend, limit=ROUNDS)
+        clock.advance(LEASE)
+
+        def work(_: int) -> int:
+            due = backend.due(["mail"], ROUNDS).records
+            answers = backend.apply([decide(job, Lost(), roll=0, policy=_POLICY) for job in due])
+            return sum(isinstance(answer, Applied) for answer in answers)
+
+        assert sum(_crowd(work)) == ROUNDS
+        assert backend.count(["mail"])["mail"][State.QUEUED] == ROUNDS
+
+
+def _crowd(work: Callable[[int], T]) -> list[T]:
+    """What each of several threads found that began at once."""
+    start = threading.Barrier(CROWD)
+
+    def one(number: int) -> T:
+        start.wait(PATIENCE)
+        return work(number)
+
+    with ThreadPoolExecutor(CROWD) as threads:
+        return list(threads.map(one, range(CROWD)))
 
 
 def _at_the_start(backend: Backend, racers: int) -> list[Lane]:

@@ -1,10 +1,13 @@
-"""Claims about `queues`, `configure` and `forget`."""
+"""Claims about `queues`, `configure` and `forget`; and about other ways to the same store."""
+
+from datetime import timedelta
 
 import pytest
 
-from stanchion.backend import Backend
+from stanchion.backend import Backend, HasAsync, HasDeadlines
 from stanchion.queues import QueueSettings
 from stanchion.states import State
+from stanchion.testing.conformance.blocking import blocking
 from stanchion.testing.conformance.ground import Ground
 from stanchion.testing.conformance.making import (
     QUEUE,
@@ -92,3 +95,28 @@ class Settings(Ground):
         assert backend.forget("mail")
         assert list(backend.queues()) == ["mail.2"]
         assert keys_of(a_claim(backend, "mail.2").records) == ["a"]
+
+
+class Twins(Ground):
+    """Other ways to the same store, for backends that have them."""
+
+    def test_a_twin_with_a_deadline_serves_the_same_jobs(self, backend: Backend) -> None:
+        """Its connections are its own: closing it leaves the backend open."""
+        if not isinstance(backend, HasDeadlines):
+            pytest.skip(f"{type(backend).__name__} does not have the capability HasDeadlines")
+        twin = backend.within(timedelta(seconds=5))
+        inserted(backend, an_item())
+        claimed = a_claim(twin)
+        twin.close()
+
+        assert claimed.records == [the(backend)]
+
+    def test_an_async_twin_serves_the_same_jobs(self, backend: Backend) -> None:
+        """On a loop of its own."""
+        if not isinstance(backend, HasAsync):
+            pytest.skip(f"{type(backend).__name__} does not have the capability HasAsync")
+        inserted(backend, an_item())
+        with blocking(backend.to_async) as twin:
+            claimed = a_claim(twin)
+
+        assert claimed.records == [the(backend)]
