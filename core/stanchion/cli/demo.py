@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from stanchion.cli.store import AS_JSON, BACKEND
-from stanchion.cli.terminal import console, json_text, shown
+from stanchion.cli.terminal import console, json_text, number, shown
 from stanchion.config import redacted
+from stanchion.errors import StanchionError
 
 if TYPE_CHECKING:
     from stanchion.app import Stanchion
@@ -62,7 +63,7 @@ def demo(directory: Path | None, backend: str | None, concurrency: int | None, *
 def _work(run: "DemoRun", app: "Stanchion", place: Path, files: int, *, quiet: bool) -> bool:
     if quiet:
         return run.work(lambda _: None)
-    from stanchion.cli.demo_face import number, progress
+    from stanchion.cli.demo_face import progress
 
     drawn = console()
     drawn.print(
@@ -86,12 +87,15 @@ def _report(summary: "Summary", *, as_json: bool) -> None:
 
 
 def _stop(run: "DemoRun", app: "Stanchion", files: int) -> NoReturn:
-    done = run.hand_back()
+    try:
+        done = run.hand_back()
+    except StanchionError as error:
+        _leave(f"stopped; the files at hand wait for the end of their leases: {shown(str(error))}")
     if app.engine.backend.limits.local:
         hint = "in memory they end with this process; with --backend redis://… the next run goes on from here"
     else:
         hint = "run the same command again, and it goes on from here"
-    _leave(f"stopped, {done} of {files} files are done: {hint}")
+    _leave(f"stopped, {number(done)} of {number(files)} files are done: {hint}")
 
 
 def _leave(message: str) -> NoReturn:

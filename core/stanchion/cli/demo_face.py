@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stanchion.cli.demo_report import Summary
 from stanchion.cli.demo_run import Show, ended
-from stanchion.cli.terminal import table
+from stanchion.cli.terminal import number, table
 from stanchion.queries import Counts
 from stanchion.states import State
 
@@ -117,11 +117,6 @@ def _draw_failures(drawn: Console, summary: Summary) -> None:
         for cause, count, example in rows:
             grid.add_row(cause, number(count), shortened(example), style="yellow")
         drawn.print(grid)
-
-
-def number(value: int) -> str:
-    """A number with its thousands set apart."""
-    return f"{value:,}".replace(",", " ")
 
 
 def size(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from heapq import nlargest
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -108,16 +108,32 @@ def read_back(
     *,
     directory: Path,
     unlisted: list[Path],
-    earlier: int,
+    since: datetime | None,
     seconds: float,
 ) -> Summary:
-    """Make the summary from the records of this run's jobs, by id in `paths`."""
+    """Make the summary from the records of the jobs whose ids are in `paths`.
+
+    Args:
+        app: The demo's application.
+
+        queue: The queue of the directory.
+
+        paths: The files, by the ids of their jobs.
+
+        directory: What their names are relative to.
+
+        unlisted: Directories whose files are not known.
+
+        since: When this run began, by the backend's clock; none if it did not.
+
+        seconds: How long it took.
+    """
     names = {job_id: shown(str(path.relative_to(directory))) for job_id, path in paths.items()}
     ended = {record.id: record for record in _final(app, queue) if record.id in names}
     read = {one.id: _facts(one) for one in ended.values() if one.state is State.COMPLETED}
     return Summary(
         files=len(names),
-        earlier=earlier,
+        earlier=sum(_ended_before(one, since) for one in ended.values()),
         completed=len(read),
         bytes=sum(facts.size for facts in read.values()),
         lines=sum(facts.lines for facts in read.values()),
@@ -139,6 +155,10 @@ def read_back(
 def _final(app: Stanchion, queue: str) -> Iterator[Record]:
     for state in sorted(FINAL):
         yield from (job.record for job in app.jobs(queue, state) if job.record is not None)
+
+
+def _ended_before(record: Record, since: datetime | None) -> bool:
+    return since is None or (record.ended_at is not None and record.ended_at < since)
 
 
 def _facts(record: Record) -> FileFacts:

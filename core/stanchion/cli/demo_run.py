@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -12,6 +13,7 @@ from stanchion.cli.demo_report import Summary, read_back
 from stanchion.cli.demo_tasks import Tree, draft
 from stanchion.queries import Counts
 from stanchion.states import FINAL
+from stanchion.steps import Call, Steps
 from stanchion.worker import Worker
 
 INTERVAL: Final = 0.1
@@ -42,7 +44,7 @@ class DemoRun:
         self._drafts: list[Draft[Any]] = [draft(task, directory, path) for path in tree.files]
         self._queue: Queue = app.queue(task.definition.options.queue)
         self._worker = Worker(app, queues=[self._queue.name])
-        self._earlier = 0
+        self._since: datetime | None = None
         self._stopping = False
         self._seconds = 0.0
 
@@ -59,7 +61,7 @@ class DemoRun:
             self._seconds = monotonic() - started
 
     async def _work(self, show: Show) -> bool:
-        show(await self._queue.acount())  # a store that cannot be reached ends the run here
+        self._since = await self._app.engine.arun(_now())  # a store that cannot be reached ends the run here
         working = asyncio.create_task(self._worker.main())
         following = asyncio.create_task(self._until_final(show))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,8 +84,7 @@ class DemoRun:
         for some in _slices(self._drafts):
             if self._stopping:
                 return False
-            jobs = await self._app.aenqueue_many(some)
-            self._earlier += sum(not job.created and job.state in FINAL for job in jobs)
+            await self._app.aenqueue_many(some)
             show(await self._queue.acount())
         while ended(counts := await self._queue.acount()) < sum(counts.values()):
             if self._stopping:
@@ -106,7 +107,7 @@ class DemoRun:
             {draft.item.id: path for draft, path in zip(self._drafts, self._tree.files, strict=True)},
             directory=self._directory,
             unlisted=self._tree.unlisted,
-            earlier=self._earlier,
+            since=self._since,
             seconds=self._seconds,
         )
 
@@ -114,6 +115,11 @@ class DemoRun:
 def ended(counts: Counts) -> int:
     """How many jobs are final."""
     return sum(counts[state] for state in FINAL)
+
+
+def _now() -> Steps[datetime]:
+    now: datetime = yield Call("now")
+    return now
 
 
 def _slices(drafts: Sequence[Draft[Any]]) -> list[Sequence[Draft[Any]]]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from stanchion.cli.store import AS_JSON, opened, store_options
-from stanchion.cli.terminal import console, json_text, table
+from stanchion.cli.terminal import console, json_text, number, table
 from stanchion.config import redacted
 from stanchion.queries import Counts
 from stanchion.states import State
@@ -51,6 +51,6 @@ def _draw(rows: list[dict[str, Any]]) -> None:
     states = [state for state in State if state in _ALWAYS or any(row["jobs"][state] for row in rows)]
     drawn = table("queue", "", *states, texts=2)
     for row in rows:
-        numbers = [f"{row['jobs'][state]:,}".replace(",", " ") for state in states]
+        numbers = [number(row["jobs"][state]) for state in states]
         drawn.add_row(row["queue"], "paused" if row["paused"] else "", *numbers)
     console().print(drawn)

@@ -21,6 +21,11 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def number(value: int) -> str:
+    """A number with its thousands set apart."""
+    return f"{value:,}".replace(",", " ")
+
+
 def json_text(value: object) -> str:
     """A value as indented JSON in ASCII, so that no terminal can be misled by it either."""
     import json

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 from attrs import evolve
@@ -13,6 +13,10 @@ from stanchion.app import Stanchion
 from stanchion.cli.store import refuse_local, store_options
 from stanchion.config import open_backend
 from stanchion.engine import Engine
+from stanchion.errors import StanchionError
+
+if TYPE_CHECKING:
+    from stanchion.worker import Worker
 
 FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 """How a line of the log looks; lines name jobs and tasks, never arguments or results."""
@@ -112,10 +116,16 @@ def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
     runner = Worker(app, queues=queues, burst=burst)
     stuck = runner.run()
     if stuck:
-        logging.getLogger("stanchion.worker").warning(
-            "handed back although still running: %s", ", ".join(stuck)
-        )
-        try:
-            runner.abandon()
-        finally:
-            os._exit(0)  # those threads would keep the process alive, and their jobs are no longer theirs
+        _leave(runner, stuck)
+
+
+def _leave(runner: "Worker", stuck: list[str]) -> NoReturn:
+    """End the process although threads of it still run: their jobs are handed back, so they must not go on."""
+    log = logging.getLogger("stanchion.worker")
+    log.warning("handed back although their threads did not return: %s", ", ".join(stuck))
+    try:
+        runner.abandon()
+    except StanchionError as error:
+        log.error("they wait for the end of their leases instead: %s", error)
+    finally:
+        os._exit(0)
