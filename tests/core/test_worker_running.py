@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stanchion import Event, Fixed, State, current_job
-from stanchion.errors import InvalidArgument, Unavailable
+from stanchion.errors import BackendError, InvalidArgument, Unavailable
 from stanchion.worker import Worker
 from support.waiting import aeventually
 from support.workers import Saboteur, Witness, an_app, drain, is_in, on_faulty_memory, working
@@ -327,6 +327,50 @@ def test_an_outcome_is_told_until_it_is_heard() -> None:
 
         assert ran == [True]
         assert job.attempts == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("error", [BackendError("refused"), RuntimeError("a driver's bug")])
+def test_whatever_goes_wrong_outcomes_are_told_again(error: Exception) -> None:
+    """No error while outcomes are recorded ends their recording."""
+
+    async def story() -> None:
+        app = an_app()
+        backend = on_faulty_memory(app)
+        backend.errors[Event.COMPLETE] = [error, error]
+
+        @app.task
+        async def small() -> None: ...
+
+        jobs = [small.enqueue() for _ in range(3)]
+        async with working(app):
+            await aeventually(lambda: all(is_in(job, State.COMPLETED) for job in jobs), within=5)
+
+    asyncio.run(story())
+
+
+def test_an_outcome_that_cannot_be_recorded_does_not_keep_back_the_others() -> None:
+    """One job that the backend refuses to change stays running; those settled with it and after it complete."""
+
+    async def story() -> None:
+        app = an_app()
+        backend = on_faulty_memory(app)
+
+        @app.task
+        async def small() -> None: ...
+
+        jobs = [small.enqueue() for _ in range(3)]
+        backend.refused.add(jobs[1].id)
+        async with working(app):
+            await aeventually(
+                lambda: is_in(jobs[0], State.COMPLETED) and is_in(jobs[2], State.COMPLETED), within=5
+            )
+            later = small.enqueue()
+            await aeventually(lambda: is_in(later, State.COMPLETED), within=5)
+            assert is_in(jobs[1], State.RUNNING)
+            backend.refused.clear()
+            await aeventually(lambda: is_in(jobs[1], State.COMPLETED), within=5)
 
     asyncio.run(story())
 

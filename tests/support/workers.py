@@ -9,6 +9,7 @@ from typing import Any
 from stanchion import Event, Job, Stanchion, State, hookimpl
 from stanchion.backend import Clock
 from stanchion.changes import Applied, Change, Refused
+from stanchion.errors import BackendError
 from stanchion.jobs import Record
 from stanchion.worker import Worker
 from stanchion_memory import MemoryBackend
@@ -147,9 +148,13 @@ class FaultyMemory(MemoryBackend):
         super().__init__()
         self.errors: dict[Event, list[Exception]] = {}
         """For each event, what the next calls that carry it raise before anything is done."""
+        self.refused: set[str] = set()
+        """Ids of jobs; a call that changes one of them always fails."""
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
         for change in changes:
+            if change.job_id in self.refused:
+                raise BackendError(f"{change.job_id} is refused")
             if self.errors.get(change.event):
                 raise self.errors[change.event].pop()
         return super().apply(changes)

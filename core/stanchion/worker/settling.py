@@ -8,7 +8,7 @@ from typing import Final
 
 from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
-from stanchion.errors import LeaseLost, StanchionError
+from stanchion.errors import LeaseLost, Unavailable
 from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
@@ -42,27 +42,32 @@ class Outbox:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            failures = 0
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                await self._send(batch)
+                left = await self._send(batch)
+                failures = failures + 1 if left else 0
+                if left:
+                    self._waiting = [*left, *self._waiting]
+                    await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
             self._empty.set()
 
     async def emptied(self) -> None:
         """Wait until everything that was put is answered."""
         await self._empty.wait()
 
-    async def _send(self, batch: list[tuple[Run, Report]]) -> None:
-        reports = [report for _, report in batch]
-        tries = 0
-        while True:
-            try:
-                answers = await self._engine.arun(self._engine.report(reports))
-                break
-            except StanchionError as error:
-                _log.warning("%d outcomes could not be recorded, trying again: %s", len(batch), error)
-                await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-                tries += 1
+    async def _send(self, batch: list[tuple[Run, Report]]) -> list[tuple[Run, Report]]:
+        """Send outcomes once; those that could not be recorded."""
+        try:
+            answers = await self._engine.arun(self._engine.report([report for _, report in batch]))
+        except Exception as error:  # noqa: BLE001 - the outcomes of all runs hang on this task
+            _log.warning("%d outcomes could not be recorded, trying again: %s", len(batch), error)
+            if isinstance(error, Unavailable) or len(batch) == 1:
+                return batch
+            # One that is refused must not keep back the others.
+            return [left for one in batch for left in await self._send([one])]
         for (run, report), answer in zip(batch, answers, strict=True):
             if isinstance(answer, LeaseLost):
                 _log.warning("%s (%s of run %d)", answer, report.signal.event, run.record.run)
             self._settled(run)
+        return []
