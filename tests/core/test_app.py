@@ -28,12 +28,13 @@ from stanchion.errors import (
     UniqueHeld,
 )
 from stanchion.queues import QueueSettings
-from support.workers import Stopped, Witness, an_app, drain, step
+from stanchion.testing.clock import VirtualClock
+from support.workers import Witness, an_app, drain, step
 
 
 @pytest.fixture
 def clock():
-    return Stopped()
+    return VirtualClock()
 
 
 @pytest.fixture
