@@ -1,0 +1,163 @@
+"""The engine: it decides again when others were quicker, and knows its own changes again after a lost reply."""
+
+from datetime import timedelta
+
+import pytest
+
+from stanchion.changes import Applied, Refusal, Refused
+from stanchion.decisions import CancelAsked, Completed, Deleted, Failed, Released
+from stanchion.engine import Engine, Report
+from stanchion.errors import Contended, JobNotFound, LeaseLost, Unavailable
+from stanchion.plugins import Plugins
+from stanchion.retries import Policy
+from stanchion.states import State
+from stanchion.testing.clock import VirtualClock
+from stanchion_memory import MemoryBackend
+from support.factories import LEASE, a_failure, an_item
+from support.workers import Witness
+
+AT_ONCE = (0.0, None)
+
+
+class LossyMemory(MemoryBackend):
+    """A memory backend that makes some changes and then says nothing."""
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.lost_replies = 0
+
+    def apply(self, changes):
+        answers = super().apply(changes)
+        if self.lost_replies:
+            self.lost_replies -= 1
+            raise Unavailable("no answer")
+        return answers
+
+
+class Crowded(MemoryBackend):
+    """A memory backend on which somebody else is always quicker."""
+
+    def apply(self, changes):
+        return [Refused(Refusal.REVISION, self.get([change.job_id])[0]) for change in changes]
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+def backend(clock):
+    return LossyMemory(clock)
+
+
+@pytest.fixture
+def witness():
+    return Witness()
+
+
+@pytest.fixture
+def engine(backend, witness):
+    return Engine(backend, Plugins([witness]), roll=lambda: 0.5, pauses=AT_ONCE)
+
+
+def claimed(engine):
+    """A job that was inserted and claimed."""
+    engine.run(engine.insert([an_item()]))
+    (record,) = engine.run(engine.claim(["mail"], 1, "worker-1", LEASE)).records
+    return record
+
+
+def told(engine, record, signal):
+    """What the engine answers to a report of one run."""
+    (answer,) = engine.run(engine.report([Report(record, signal, Policy())]))
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("signal", "state"),
+    [
+        (Completed(result=b"1"), State.COMPLETED),
+        (Failed(failure=a_failure()), State.RETRYING),
+        (Released(), State.QUEUED),
+    ],
+)
+def test_an_outcome_whose_reply_was_lost_was_recorded(engine, backend, witness, signal, state):
+    """The repetition is refused, and the job's history says by whose claim it was settled."""
+    record = claimed(engine)
+    backend.lost_replies = 1
+
+    assert isinstance(told(engine, record, signal), Applied)
+    assert engine.run(engine.get(record.id)).state is state
+
+
+def test_an_outcome_is_recorded_once(engine):
+    """A run that was settled otherwise, or whose claim is gone, has lost its lease."""
+    record = claimed(engine)
+    told(engine, record, Released())
+
+    assert isinstance(told(engine, record, Completed(result=b"1")), LeaseLost)
+    assert engine.run(engine.get(record.id)).state is State.QUEUED
+
+
+def test_an_outcome_is_decided_again_if_somebody_cancelled(engine):
+    """The request came after the job was claimed; the failure ends it cancelled."""
+    record = claimed(engine)
+    engine.run(engine.ask(record.id, CancelAsked(reason="not wanted")))
+
+    assert isinstance(told(engine, record, Failed(failure=a_failure())), Applied)
+    assert engine.run(engine.get(record.id)).state is State.CANCELLED
+
+
+def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend):
+    """Cancelling a cancelled job would be illegal; this one was cancelled by this very call."""
+    engine.run(engine.insert([an_item()]))
+    backend.lost_replies = 1
+    record = engine.run(engine.ask("mail:1", CancelAsked()))
+
+    assert record.state is State.CANCELLED
+
+
+def test_a_deletion_whose_reply_was_lost_has_happened(engine, backend):
+    """What is gone is gone."""
+    engine.run(engine.insert([an_item()]))
+    backend.lost_replies = 1
+
+    assert engine.run(engine.ask("mail:1", Deleted())) is None
+    with pytest.raises(JobNotFound):
+        engine.run(engine.ask("mail:1", Deleted()))
+
+
+def test_it_gives_up_after_five_tries():
+    """Nothing was changed, and the caller may try again."""
+    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE)
+    engine.run(engine.insert([an_item()]))
+
+    with pytest.raises(
+        Contended, match="^job mail:1 was changed by others while cancel was tried five times"
+    ):
+        engine.run(engine.ask("mail:1", CancelAsked()))
+
+
+def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
+    """In batches; and the hooks hear of each."""
+    engine.run(
+        engine.insert(
+            an_item(id=f"mail:{number}", state=State.SCHEDULED, clock=timedelta(seconds=1))
+            for number in range(250)
+        )
+    )
+    early = engine.run(engine.sweep(["mail"]))
+    clock.advance(1)
+
+    assert (early, engine.run(engine.sweep(["mail"])), engine.run(engine.sweep(["mail"]))) == (0, 250, 0)
+
+
+def test_a_lost_job_is_queued_again_and_told_of(engine, clock, witness):
+    """Its lease lapsed, and a sweep found it."""
+    record = claimed(engine)
+    clock.advance(LEASE)
+
+    assert engine.run(engine.sweep(["mail"])) == 1
+    assert engine.run(engine.get(record.id)).state is State.QUEUED
+    assert witness.saw == ["enqueued", "claimed", "lost"]
