@@ -160,6 +160,8 @@ class Worker:
         """
         if self._stopping:
             self._hurry.set()
+        else:
+            _log.info("worker %s is stopping, %d jobs are running", self.name, self._active)
         self._stopping = True
         self._wanted.set()
 
