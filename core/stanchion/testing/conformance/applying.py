@@ -266,6 +266,14 @@ class Applying(Ground):
         assert not any(backend.count([QUEUE])[QUEUE].values())
         assert list(backend.queues()) == [QUEUE]
 
+    def test_deleting_frees_the_unique_key(self, backend: Backend) -> None:
+        """Another job can take it."""
+        inserted(backend, an_item("a", unique="digest", scope="end"), an_item("b"))
+        change(backend, the(backend, "a"), None)
+        answer = change(backend, the(backend, "b"), State.QUEUED, head={"unique": "digest"})
+
+        assert isinstance(answer, Applied)
+
     @pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING}))
     def test_leaving_running_erases_claim_and_worker(self, backend: Backend, to: State) -> None:
         """The run's number and start stay, for the record."""

@@ -151,7 +151,9 @@ class Crowding(Ground):
 
         def work(number: int) -> list[str]:
             found: list[str] = []
-            while records := a_claim(backend, limit=7, worker=f"worker-{number}").records:
+            while len(found) <= 2 * ROUNDS and (
+                records := a_claim(backend, limit=7, worker=f"w{number}").records
+            ):
                 found += [job.id for job in records]
             return found
 
@@ -215,7 +217,7 @@ def _at_the_start(backend: Backend, racers: int) -> list[Lane]:
         backend, *(an_item(job_id.partition(":")[2], queue=job_id.partition(":")[0]) for job_id in orders)
     )
     queues = [f"race{step}" for step in range(racers + 1)]
-    while records := a_claim(backend, *queues).records:
+    while len(lanes) < len(orders) and (records := a_claim(backend, *queues).records):
         lanes += [Lane(record, orders[record.id]) for record in records]
     assert len(lanes) == len(orders)
     return lanes
