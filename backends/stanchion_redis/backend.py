@@ -165,13 +165,13 @@ class RedisBackend:
         reply: Any = None
         try:
             if not self._inspection.done:
-                self._inspection.conclude(self._client.info())
+                self._inspection.conclude(self._lane.send("INFO"))
             while True:
                 step = sent.send(reply)
                 if isinstance(step, Script):
                     reply = self._evaluate(step)
                 else:
-                    reply = self._client.execute_command(*step.args)
+                    reply = self._lane.send(*step.args)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -194,8 +194,9 @@ class AsyncRedisBackend:
     def __init__(self, twin: RedisBackend) -> None:
         self._twin, self._url, self._inspection = twin, twin._url, twin._inspection
         self._client = twin._clients.asynchronous(twin._deadline)
-        self._lane = AsyncLane(self._client)
+        self._lane = AsyncLane(self._client, twin._deadline)
         self._blocking = twin._clients.asynchronous(SLICE + twin._deadline)
+        self._waiting = AsyncLane(self._blocking, SLICE + twin._deadline)
         self._operations = Operations(twin._namespace, twin._clock)
         self._closed = False
 
@@ -247,7 +248,7 @@ class AsyncRedisBackend:
         with translating(self._url), self._twin._woken_by_clock(keys):
             while not self._closed:
                 try:
-                    if await self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
+                    if await self._waiting.send("BLPOP", *keys, _slice(end)) is not None:
                         return True
                 except (RedisError, OSError, ValueError):
                     if not self._closed:
@@ -273,13 +274,13 @@ class AsyncRedisBackend:
         reply: Any = None
         try:
             if not self._inspection.done:
-                self._inspection.conclude(await self._client.info())
+                self._inspection.conclude(await self._lane.send("INFO"))
             while True:
                 step = sent.send(reply)
                 if isinstance(step, Script):
                     reply = await self._evaluate(step)
                 else:
-                    reply = await self._client.execute_command(*step.args)
+                    reply = await self._lane.send(*step.args)
         except StopIteration as end:
             result: T = end.value
             return result

@@ -1,8 +1,9 @@
 """Clients of the server: how they are made, what their errors mean, and what is asked of the server at first."""
 
+import asyncio
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -114,7 +115,10 @@ class Clients:
 
     def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
         """The same for the running loop."""
-        options = _options(deadline, AsyncRetry(NoBackoff(), 0))
+        options = {
+            **_options(deadline, AsyncRetry(NoBackoff(), 0)),
+            "socket_timeout": None,
+        }  # see `AsyncLane`
         pool = redis.asyncio.BlockingConnectionPool.from_url(self._url, **options)
         return redis.asyncio.Redis.from_pool(pool)
 
@@ -155,27 +159,32 @@ class Lane:
 
 
 class AsyncLane:
-    """The same for one loop."""
+    """The same for one loop, with a deadline of its own.
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    The driver's way of keeping one, `asyncio.wait_for`, can swallow a cancellation before Python 3.12.
+    """
+
+    def __init__(self, client: "redis.asyncio.Redis", deadline: timedelta) -> None:
         self._pool = client.connection_pool
+        self._deadline = deadline.total_seconds()
         self._spare: list[Any] = []
 
     async def send(self, *args: str | bytes | int) -> Any:
         """Send one command and read its reply."""
-        connection = self._spare.pop() if self._spare else await self._pool.get_connection()
-        try:
-            await connection.send_packed_command(_packed(args))
-            reply = await connection.read_response()
-        except ResponseError:
+        async with asyncio.timeout(self._deadline):
+            connection = self._spare.pop() if self._spare else await self._pool.get_connection()
+            try:
+                await connection.send_packed_command(_packed(args))
+                reply = await connection.read_response()
+            except ResponseError:
+                self._spare.append(connection)
+                raise
+            except BaseException:  # what is left in the connection would be the next command's reply
+                await connection.disconnect(nowait=True)
+                await self._pool.release(connection)
+                raise
             self._spare.append(connection)
-            raise
-        except BaseException:  # what is left in the connection would be the next command's reply
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
-            raise
-        self._spare.append(connection)
-        return reply
+            return reply
 
 
 class Inspection:
@@ -192,13 +201,15 @@ class Inspection:
         self.done = False
         """Whether the server was found fit."""
 
-    def conclude(self, info: Mapping[str, Any]) -> None:
+    def conclude(self, answer: bytes) -> None:
         """Judge a server by its answer to INFO.
 
         Raises:
             ConfigError: It is too old, a replica, or deletes jobs when its memory is full.
         """
-        version = str(info.get("redis_version", ""))
+        lines = answer.decode("utf-8", "replace").splitlines()
+        info = dict(line.split(":", 1) for line in lines if ":" in line)
+        version = info.get("redis_version", "")
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         if numbers and numbers < OLDEST:
             raise ConfigError(f"{self._where} is Redis {version}; Stanchion needs 6.2 or newer, or Valkey")
@@ -212,7 +223,7 @@ class Inspection:
                 f"{self._where} deletes jobs when its memory is full (maxmemory-policy {policy}); set it to "
                 "noeviction, or add ?allow_eviction=true to the URL if jobs may be lost"
             )
-        if str(info.get("aof_enabled", "1")) == "0":
+        if info.get("aof_enabled") == "0":
             _log.warning(
                 "%s has no append-only file: a restart loses what came after its last snapshot", self._where
             )

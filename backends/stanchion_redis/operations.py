@@ -204,7 +204,7 @@ class Operations:
             scanned, names = yield Command(("SCAN", position, "MATCH", pattern, "COUNT", LIMITS.batch))
             args += [name[len(prefix) :] for name in names]
         next_page, *found = yield Script("check", [self.keys.base(queue)], args)
-        more = next_page.decode() if scanned is None else str(scanned)
+        more = (next_page if scanned is None else scanned).decode()
         following = _PARTS[_PARTS.index(part) + 1 :]
         after = f"{part} {more}" if more != "0" else f"{following[0]} 0" if following else None
         return CheckPage(findings=_findings(queue, found), cursor=after)

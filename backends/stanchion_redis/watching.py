@@ -42,7 +42,12 @@ class RedisWatch:
             left = 0.0 if heard else max(0.0, end - time.monotonic())
             try:
                 message = self._channels.get_message(timeout=left)
-            except (RedisError, OSError, ValueError, TypeError):  # the last two where `close` took the socket away
+            except (
+                RedisError,
+                OSError,
+                ValueError,
+                TypeError,
+            ):  # the last two where `close` took the socket away
                 if not self._closed:
                     time.sleep(min(left, _RECONNECT))
                 break

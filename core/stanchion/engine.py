@@ -17,7 +17,7 @@ from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJob
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
 from stanchion.errors import Contended, JobNotFound, LeaseLost, ResultTimeout, UniqueHeld
-from stanchion.jobs import Item, Record, new_key, split_id
+from stanchion.jobs import Item, Record, new_key
 from stanchion.payloads import Happening, decode_list, policy_of
 from stanchion.plugins import Plugins
 from stanchion.queries import Claimed, Inserted
@@ -247,10 +247,12 @@ class Engine:
             ResultTimeout: It is not final after the timeout.
         """
         end = None if timeout is None else time.monotonic() + timeout.total_seconds()
-        queue, _ = split_id(job_id)
+        record = yield from self.get(job_id)
+        if record.state in FINAL:
+            return record
         watch = None
         if isinstance(self.backend, WatchesJobs):
-            watch = yield Call("watch", ([queue], Topic.ENDED))
+            watch = yield Call("watch", ([record.queue], Topic.ENDED))
         try:
             while (record := (yield from self.get(job_id))).state not in FINAL:
                 pause = POLL_BLIND if watch is None else POLL

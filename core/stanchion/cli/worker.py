@@ -114,15 +114,15 @@ def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
     from stanchion.worker import Worker
 
     runner = Worker(app, queues=queues, burst=burst)
-    stuck = runner.run()
-    if stuck:
-        _leave(runner, stuck)
+    runner.run()
+    if runner.stuck:
+        _leave(runner)
 
 
-def _leave(runner: "Worker", stuck: list[str]) -> NoReturn:
+def _leave(runner: "Worker") -> NoReturn:
     """End the process although threads of it still run: their jobs are handed back, so they must not go on."""
     log = logging.getLogger("stanchion.worker")
-    log.warning("handed back although their threads did not return: %s", ", ".join(stuck))
+    log.warning("handed back although their threads did not return: %s", ", ".join(runner.stuck))
     try:
         runner.abandon()
     except StanchionError as error:

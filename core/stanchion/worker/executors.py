@@ -17,7 +17,6 @@ from stanchion.running import RunningJob, current
 from stanchion.tasks import Definition
 from stanchion.worker.runs import Run, Stop, monotonic
 
-
 _E = TypeVar("_E", bound=Ended)
 
 

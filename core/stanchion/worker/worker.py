@@ -73,13 +73,26 @@ class Worker:
         self._stopping = False
         self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
 
-    def run(self) -> list[str]:
+    def run(self) -> None:
         """Work until stopped by SIGTERM or SIGINT, or for a burst until there is nothing to do.
 
-        Answers the ids of jobs whose threads did not return in time. Unless their time was up before, they still
-        hold their jobs: call `abandon` immediately before the process exits, or wait for them.
+        Look at `stuck` afterwards.
         """
-        asyncio.run(self.main(signals=True))
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self.main(signals=True)
+        finally:
+            await self._engine.release_twin()
+
+    @property
+    def stuck(self) -> list[str]:
+        """The ids of the jobs whose threads did not return in time, once the worker has stopped.
+
+        Unless their time was up before, they still hold their jobs: call `abandon` immediately before the process
+        exits, or wait for them.
+        """
         return [run.record.id for run in (*self._runs.values(), *self._stuck)]
 
     def abandon(self) -> None:
@@ -131,7 +144,6 @@ class Worker:
             await asyncio.to_thread(keeper.join)
             self._stuck = list(self._overdue)
             self._threads.shutdown(wait=False, cancel_futures=True)
-            await self._engine.release_twin()
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
 
@@ -188,8 +200,7 @@ class Worker:
                     continue
                 if self._burst and not claimed.records and not self._runs:
                     return
-                else:
-                    await self._idle(claimed)
+                await self._idle(claimed)
             except StanchionError as error:
                 _log.warning("cannot claim, trying again: %s", error)
                 await self._until_wanted(PAUSES[min(failures, len(PAUSES) - 1)])
