@@ -93,7 +93,7 @@ def test_a_mutable_default_is_not_shared():
         (plain, ("a",), {"address": "b"}, "Argument 'address' given by name and position"),
         (keywords, ("a", "b"), {}, "too many positional arguments"),
         (keywords, ("a",), {"colour": 1}, "got an unexpected keyword argument 'colour'"),
-        (positional, (), {"address": "a"}, "'address' parameter is positional only"),
+        (positional, (), {"address": "a"}, "positional.only.* passed as.* keyword"),
         (variable, (1, "a"), {}, "Expected `int`, got `str`"),
         (variable, (1,), {"x": "a"}, "Expected `float`, got `str`"),
         (typed, (Line(Point("a")), INSTANT, []), {}, r"Expected `int`, got `str` - at `\$.line.start.x`"),
