@@ -168,10 +168,7 @@ class RedisBackend:
                 self._inspection.conclude(self._lane.send("INFO"))
             while True:
                 step = sent.send(reply)
-                if isinstance(step, Script):
-                    reply = self._evaluate(step)
-                else:
-                    reply = self._lane.send(*step.args)
+                reply = self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -277,10 +274,9 @@ class AsyncRedisBackend:
                 self._inspection.conclude(await self._lane.send("INFO"))
             while True:
                 step = sent.send(reply)
-                if isinstance(step, Script):
-                    reply = await self._evaluate(step)
-                else:
-                    reply = await self._lane.send(*step.args)
+                reply = await (
+                    self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
+                )
         except StopIteration as end:
             result: T = end.value
             return result
