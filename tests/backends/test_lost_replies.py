@@ -102,4 +102,9 @@ def test_a_worker_s_call_whose_reply_is_lost_is_repeated(proxy: Proxy, scene: Sc
 
 def _drain(scene: Scene) -> None:
     """Let a worker in this process run what there is."""
-    asyncio.run(asyncio.wait_for(Worker(scene.app, burst=True).main(), 20))
+
+    async def story() -> None:
+        await asyncio.wait_for(Worker(scene.app, burst=True).main(), 20)
+        await scene.app.engine.release_twin()
+
+    asyncio.run(story())
