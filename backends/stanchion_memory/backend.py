@@ -1,7 +1,6 @@
 """The memory backend: the contract over dictionaries, behind one lock."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -160,18 +159,15 @@ class MemoryBackend:
             }
 
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        end = time.monotonic() + timeout.total_seconds()
         forget = self._clock.subscribe(lambda: self._wake(*queues)) if self._clock else None
         try:
             with self._changed:
-                while not self._closed and not (woken := self._woken.intersection(queues)):
-                    left = end - time.monotonic()
-                    if left <= 0 or not self._changed.wait(left):
-                        return False
-                if self._closed:
-                    return False
+                self._changed.wait_for(
+                    lambda: self._closed or not self._woken.isdisjoint(queues), timeout.total_seconds()
+                )
+                woken = self._woken.intersection(queues)
                 self._woken -= woken
-                return True
+                return bool(woken) and not self._closed
         finally:
             if forget:
                 forget()

@@ -139,7 +139,7 @@ class RedisBackend:
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
         """See `stanchion.backend.WatchesJobs`."""
         with translating(self._url):
-            return RedisWatch(self._blocking, self._operations.keys, queues, topic)
+            return RedisWatch(self._blocking, self._operations.keys, queues, topic, self._deadline)
 
     def to_async(self) -> "AsyncRedisBackend":
         """See `stanchion.backend.HasAsync`."""
@@ -181,8 +181,7 @@ class RedisBackend:
         try:
             return self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
-            self._lane.send("SCRIPT", "LOAD", text)
-            return self._lane.send("EVALSHA", sha, *rest)
+            return self._lane.send("EVAL", text, *rest)
 
 
 class AsyncRedisBackend:
@@ -257,7 +256,9 @@ class AsyncRedisBackend:
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
         """See `stanchion.backend.WatchesJobs`."""
         with translating(self._url):
-            return await AsyncRedisWatch.open(self._blocking, self._operations.keys, queues, topic)
+            return await AsyncRedisWatch.open(
+                self._blocking, self._operations.keys, queues, topic, self._twin._deadline
+            )
 
     async def close(self) -> None:
         self._closed = True
@@ -289,8 +290,7 @@ class AsyncRedisBackend:
         try:
             return await self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
-            await self._lane.send("SCRIPT", "LOAD", text)
-            return await self._lane.send("EVALSHA", sha, *rest)
+            return await self._lane.send("EVAL", text, *rest)
 
 
 def _slice(end: float) -> str:

@@ -14,6 +14,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -83,7 +84,7 @@ def split_url(url: str) -> tuple[str, bool]:
         raise ConfigError(f"allow_eviction is true or false, not {allow!r}")
     try:
         plain = urlunsplit(parts._replace(query=urlencode(query)))
-        redis.connection.parse_url(plain)
+        parse_url(plain)
     except ValueError as error:
         raise ConfigError(f"{redacted(url)} is no URL of a Redis server: {error}") from error
     return plain, allow == "true"
@@ -143,7 +144,10 @@ class Lane:
         """Send one command and read its reply."""
         if self._process != os.getpid():  # a fork must not use its parent's connections
             self._spare, self._process = [], os.getpid()
-        connection = self._spare.pop() if self._spare else self._pool.get_connection()
+        try:
+            connection = self._spare.pop()
+        except IndexError:  # asked first, another thread could take the last one meanwhile
+            connection = self._pool.get_connection()
         try:
             connection.send_packed_command(_packed(args))
             reply = connection.read_response()

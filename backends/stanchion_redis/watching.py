@@ -27,13 +27,16 @@ def _ids(keys: Keys, message: Mapping[str, Any] | None) -> frozenset[str]:
 class RedisWatch:
     """See `stanchion.backend.Watch`."""
 
-    def __init__(self, client: "redis.Redis", keys: Keys, queues: Sequence[str], topic: Topic) -> None:
+    def __init__(
+        self, client: "redis.Redis", keys: Keys, queues: Sequence[str], topic: Topic, deadline: timedelta
+    ) -> None:
         self._keys = keys
         self._channels = client.pubsub()
         self._closed = False
         self._channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
         for _ in queues:
-            self._channels.get_message(timeout=None)  # the server's word that it is subscribed
+            if self._channels.get_message(timeout=deadline.total_seconds()) is None:
+                raise TimeoutError("the server did not confirm a subscription")
 
     def next(self, timeout: timedelta) -> frozenset[str]:
         heard: frozenset[str] = frozenset()
@@ -69,12 +72,18 @@ class AsyncRedisWatch:
 
     @classmethod
     async def open(
-        cls, client: "redis.asyncio.Redis", keys: Keys, queues: Sequence[str], topic: Topic
+        cls,
+        client: "redis.asyncio.Redis",
+        keys: Keys,
+        queues: Sequence[str],
+        topic: Topic,
+        deadline: timedelta,
     ) -> "AsyncRedisWatch":
         channels = client.pubsub()
-        await channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
-        for _ in queues:
-            await channels.get_message(timeout=None)  # the server's word that it is subscribed
+        async with asyncio.timeout(deadline.total_seconds()):
+            await channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
+            for _ in queues:
+                await channels.get_message(timeout=deadline.total_seconds())  # the server's word for it
         return cls(channels, keys)
 
     async def next(self, timeout: timedelta) -> frozenset[str]:

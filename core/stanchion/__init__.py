@@ -1,7 +1,14 @@
 """Stanchion: a job queue whose backend can be changed without changing the program."""
 
 from stanchion.app import Draft, Queue, Stanchion, Task
-from stanchion.errors import IllegalTransition, JobFailed, JobNotFound, LeaseLost, ResultTimeout, StanchionError
+from stanchion.errors import (
+    IllegalTransition,
+    JobFailed,
+    JobNotFound,
+    LeaseLost,
+    ResultTimeout,
+    StanchionError,
+)
 from stanchion.handles import Job
 from stanchion.hookspecs import hookimpl
 from stanchion.outcomes import Cancel, Fail, Retry, Snooze

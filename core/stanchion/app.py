@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from stanchion.backend import Clock
 from stanchion.config import Config, open_backend, redacted
@@ -25,7 +25,9 @@ R = TypeVar("R")
 class Draft(Generic[R]):
     """A job that is not enqueued yet: what `task.job(…)` returns and `app.enqueue_many` takes."""
 
-    def __init__(self, item: Item, returns: Any) -> None:
+    def __init__(self, item: Item, returns: Any, *, keyed: bool) -> None:
+        self.keyed = keyed
+        """Whether the caller gave the job's key."""
         self.item = item
         """What will be inserted."""
         self.returns = returns
@@ -57,7 +59,7 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArgument: There is no such option, or its value cannot be used.
         """
-        return Task(self._app, evolve(self.definition, options=self.definition.options.but(options)))
+        return Task(self._app, replace(self.definition, options=self.definition.options.but(options)))
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Draft[R]:
         """A job of this call, not enqueued yet.
@@ -67,7 +69,7 @@ class Task(Generic[P, R]):
         """
         definition = self.definition
         item = definition.options.item(definition.name, definition.signature.encode(args, kwargs))
-        return Draft(item, definition.signature.returns)
+        return Draft(item, definition.signature.returns, keyed=definition.options.key is not None)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Make a job of this call.
@@ -139,7 +141,7 @@ class Queue:
 
     def _configure(self, **settings: Any) -> Steps[None]:
         known: Mapping[str, QueueSettings] = yield Call("queues")
-        yield Call("configure", (self.name, evolve(known.get(self.name, QueueSettings()), **settings)))
+        yield Call("configure", (self.name, replace(known.get(self.name, QueueSettings()), **settings)))
 
     def _counts(self) -> Steps[Counts]:
         counts: Mapping[str, Counts] = yield Call("count", ([self.name],))
@@ -301,7 +303,10 @@ class Stanchion:
         await self.aclose()
 
     def _handle(self, draft: Draft[R], answer: Inserted) -> Job[R]:
-        return Job(self.engine, answer.record or draft.item, draft.returns, created=answer.created)
+        there = answer.record
+        # A new key that is taken was taken by this call, whose first answer was lost on its way.
+        created = there is None or (there.id == draft.item.id and not draft.keyed)
+        return Job(self.engine, there or draft.item, draft.returns, created=created)
 
     def _handles(self, drafts: Iterable[Draft[R]], answers: Iterable[Inserted]) -> list[Job[R]]:
         return [self._handle(draft, answer) for draft, answer in zip(drafts, answers, strict=True)]

@@ -368,7 +368,9 @@ def _retry(case: _Case, signal: RetryAsked) -> Move:
 def _update(case: _Case, signal: Updated) -> Move:
     state = case.job.state
     head = {} if signal.priority is None else {"priority": signal.priority}
-    if signal.start is None or state is State.BLOCKED:
+    if signal.start is not None and state is State.BLOCKED:
+        raise IllegalTransition(case.job.id, state, case.event, "it waits for other jobs, not for a time")
+    if signal.start is None:
         return Move(to=state, head=head, append=case.happened(state))
     return Move(to=State.SCHEDULED, clock=signal.start, head=head, append=case.happened(State.SCHEDULED))
 

@@ -131,7 +131,7 @@ class Engine:
         return Engine(backend, self.plugins, roll=self._roll, pauses=ONCE)
 
     def insert(self, items: Iterable[Item]) -> Steps[list[Inserted]]:
-        """Create jobs. One whose key was made by this call and exists was created by an earlier try of it."""
+        """Create jobs, in batches."""
         answers: list[Inserted] = []
         for batch in _batches(items, self.backend.limits.batch):
             got: list[Inserted] = yield Call("insert", (batch,))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Final, Literal
 
+import msgspec
 from attrs import field, frozen
 
 from stanchion.errors import InvalidArgument
@@ -90,8 +91,7 @@ Until = Literal["start", "end"]
 """How long a unique key is held: until the job first starts, or until it is final."""
 
 
-@frozen(kw_only=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a job that decide its life; stored with the job when it is enqueued, never changed after."""
 
     retries: int = 3

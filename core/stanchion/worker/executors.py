@@ -4,6 +4,7 @@ import contextvars
 from asyncio import CancelledError, get_running_loop
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -40,9 +41,9 @@ async def perform(
         if definition.is_async:
             result = await _call_async(run.job, definition, plugins, args, kwargs)
         else:
-            context = contextvars.copy_context()
+            call = partial(_call_sync, run.job, definition, plugins, args, kwargs)
             result, raised = await get_running_loop().run_in_executor(
-                threads, context.run, _call_sync, run.job, definition, plugins, args, kwargs
+                threads, contextvars.copy_context().run, call
             )
             if raised is not None:
                 return _raised(run, run.job, raised)

@@ -8,7 +8,8 @@ connections of its own.
 import logging
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from stanchion.backend import Topic, Watch, WatchesJobs
 from stanchion.changes import Applied
 from stanchion.decisions import Beaten, TimedOut
 from stanchion.engine import Engine, Report
-from stanchion.errors import JobNotFound, LeaseLost, StanchionError
+from stanchion.errors import BackendError, JobNotFound, LeaseLost, StanchionError, Unavailable
 from stanchion.payloads import Failure
 from stanchion.worker.runs import Run, Stop, monotonic
 
@@ -49,6 +50,8 @@ class Keeper:
         sweep: How often to sweep.
 
         settled: To be called on the loop for a run that the keeper has settled.
+
+        queued: To be called on the loop when a sweep has moved jobs.
     """
 
     def __init__(
@@ -61,10 +64,17 @@ class Keeper:
         lease: timedelta,
         sweep: timedelta,
         settled: Callable[[Run], None],
+        queued: Callable[[], None],
     ) -> None:
         self._thread = threading.Thread(target=self._keep, name="stanchion-keeper", daemon=True)
         self._engine = engine.within(lease / 6)
-        self._runs, self._loop, self._queues, self._settled = runs, loop, queues, settled
+        self._runs, self._loop, self._queues, self._settled, self._queued = (
+            runs,
+            loop,
+            queues,
+            settled,
+            queued,
+        )
         self._lease, self._sweep = lease, sweep.total_seconds()
         self._lease_seconds = lease.total_seconds()
         self._swept_at = self._ticked_at = 0.0
@@ -108,6 +118,16 @@ class Keeper:
                 "the keeper could not %s: %s", duty.strip("_").replace("_", " "), error, exc_info=trace
             )
 
+    @contextmanager
+    def _apart(self, duty: str) -> Iterator[None]:
+        """Complain of what one queue's store refuses, and go on with the others; an unreachable one ends the duty."""
+        try:
+            yield
+        except BackendError as error:
+            if isinstance(error, Unavailable):
+                raise
+            self._complain(duty, error)
+
     def _time_out(self) -> None:
         """Record runs that went past their limit as timed out, and tell their handlers to stop."""
         now = monotonic()
@@ -133,8 +153,11 @@ class Keeper:
         """Extend the leases that are a third over, and send what handlers wrote."""
         now = monotonic()
         due = [run for run in list(self._runs.values()) if now >= run.beat_at or _has_news(run)]
-        if not due:
-            return
+        for queue in {run.record.queue for run in due}:
+            with self._apart("beat"):
+                self._beat_together([run for run in due if run.record.queue == queue], now)
+
+    def _beat_together(self, due: Sequence[Run], now: float) -> None:
         taken = [run.job.take() if run.job else ({}, {}) for run in due]
         reports = [
             Report(run.record, Beaten(lease=self._lease, notes=notes, append=append), run.policy)
@@ -175,8 +198,12 @@ class Keeper:
         now = monotonic()
         if now - self._swept_at >= self._sweep:
             self._swept_at = now
-            moved = self._engine.run(self._engine.sweep(self._queues))
-            if moved and self._engine.plugins.listening("swept"):
+            moved = 0
+            for queue in self._queues:
+                with self._apart("sweep"):
+                    moved += self._engine.run(self._engine.sweep([queue]))
+            if moved:
+                self._loop.call_soon_threadsafe(self._queued)
                 self._engine.plugins.tell("swept", count=moved)
 
     def _tick(self) -> None:

@@ -70,7 +70,8 @@ class Worker:
         self._active = 0
         self._share = max(self._config.concurrency // 2, min(self._config.concurrency, 10))
         """How many jobs one claim takes at most: while one half runs, the store looks for the other."""
-        self._stopping = False
+        self._stopping = self._nudged = False
+        self._begin()
         self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
 
     def run(self) -> None:
@@ -122,6 +123,7 @@ class Worker:
             lease=self._config.lease,
             sweep=self._config.sweep,
             settled=self._forget,
+            queued=self.nudge,
         )
         delivery = asyncio.create_task(self._outbox.deliver())
         keeper.start()
@@ -177,10 +179,18 @@ class Worker:
         self._stopping = True
         self._wanted.set()
 
+    def nudge(self) -> None:
+        """Look for jobs now: the keeper has queued some, and their wake may have gone to a worker that is no more.
+
+        Call it on the worker's loop.
+        """
+        self._nudged = True
+        self._wanted.set()
+
     def _begin(self) -> None:
+        """Make what belongs to the running loop."""
         self._wanted = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._stopping = False
         self._outbox = Outbox(self._engine, self._forget)
 
     async def _claim_until_stopped(self) -> None:
@@ -218,9 +228,10 @@ class Worker:
             if self._runs:
                 await self._until_wanted(min(timeout.total_seconds(), 0.05))
             return
+        self._nudged = False
         self._wanted.clear()
         waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
-        stopping = asyncio.create_task(self._until_stopping())
+        stopping = asyncio.create_task(self._until_stopped_or_nudged())
         done, pending = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         while pending:
             for task in pending:
@@ -230,8 +241,8 @@ class Worker:
         for task in done:
             task.result()
 
-    async def _until_stopping(self) -> None:
-        while not self._stopping:
+    async def _until_stopped_or_nudged(self) -> None:
+        while not (self._stopping or self._nudged):
             await self._until_wanted(None)
 
     async def _until_wanted(self, timeout: float | None) -> None:

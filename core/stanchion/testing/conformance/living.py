@@ -129,11 +129,17 @@ class Living(Ground):
     ) -> None:
         """Two retries are three attempts, each after its wait; then it is final and kept for a week."""
         inserted(backend, an_item())
-        states = []
+        attempts = []
         for _ in range(3):
-            after = told(backend, again(backend), ENDS[end])
-            states.append((after.state, after.due_at and after.due_at - clock.now()))
+            attempts.append(told(backend, again(backend), ENDS[end]))
             clock.advance(MINUTE)
+        starts = (MINUTE * number for number in range(-3, 0))
+        waits = [
+            one.due_at and one.due_at - clock.now() - start
+            for one, start in zip(attempts, starts, strict=True)
+        ]
+        states = [(one.state, wait) for one, wait in zip(attempts, waits, strict=True)]
+        after = attempts[-1]
 
         assert states == [(State.RETRYING, MINUTE)] * 2 + [(final, timedelta(days=7))]
         assert (after.run, after.count("attempts")) == (3, 3)
@@ -323,7 +329,7 @@ class Living(Ground):
             (f"{state}-{n}", state, signal)
             for n, signal in enumerate(SIGNALS)
             for state in State
-            if signal.event in MOVES[state] and not _only_runs(state, signal)
+            if signal.event in MOVES[state] and not _refused(state, signal)
         ]
         found = in_states(backend, {key: state for key, state, _ in rows})
         clock.advance(hours=1)
@@ -339,9 +345,15 @@ class Living(Ground):
             assert after == applied(job, change, now=clock.now(), tail=[place].pop), change
 
 
-def _only_runs(state: State, signal: Signal) -> bool:
-    """Whether the signal is a run's own, and the state has no run."""
-    return state is not State.RUNNING and isinstance(signal, Cancelled)
+def _refused(state: State, signal: Signal) -> bool:
+    """Whether a signal is refused in a state in which others of its event are not."""
+    match signal:
+        case Cancelled():
+            return state is not State.RUNNING
+        case Updated(start=start):
+            return state is State.BLOCKED and start is not None
+        case _:
+            return False
 
 
 def _rows_without_claims() -> set[tuple[State, Event]]:

@@ -113,6 +113,7 @@ class Racing(Ground):
             _play_claims(backend, lanes, step, clock.now())
 
         for lane, record in zip(lanes, _read(backend, lanes), strict=True):
+            assert record is not None
             assert record == lane.model, lane.order
             _judge(lane.accepted, record)
             assert lease == "lapsed" or Event.LOSE not in [event for event, _ in lane.accepted], lane.order
@@ -208,7 +209,7 @@ def _crowd(work: Callable[[int], T]) -> list[T]:
 
 def _at_the_start(backend: Backend, racers: int) -> list[Lane]:
     """One running job for each order; those of which another worker claims in the same step share a queue."""
-    lanes = []
+    lanes: list[Lane] = []
     orders: dict[str, tuple[Event, ...]] = {}
     for n, order in enumerate(permutations(VERBS, racers)):
         step = order.index(Event.CLAIM) if Event.CLAIM in order else racers
