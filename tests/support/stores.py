@@ -57,16 +57,6 @@ def _value(client: "redis.Redis", key: bytes) -> Any:
             raise AssertionError(f"{key!r} is a {other!r}, which no key of ours is")
 
 
-class _Fake(fakeredis.FakeStrictRedis):
-    def info(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return {}  # fakeredis does not know INFO
-
-
-class _AsyncFake(fakeredis.FakeAsyncRedis):
-    async def info(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return {}
-
-
 class FakeClients:
     """Makes clients of one fake server, as `stanchion_redis.connections.Clients` makes those of a real one."""
 
@@ -75,8 +65,8 @@ class FakeClients:
 
     def sync(self, deadline: timedelta) -> "redis.Redis":
         """A sync client."""
-        return _Fake(server=self.server)
+        return fakeredis.FakeStrictRedis(server=self.server)
 
     def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
         """An async client."""
-        return _AsyncFake(server=self.server)
+        return fakeredis.FakeAsyncRedis(server=self.server)
