@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from os import urandom
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -91,7 +92,7 @@ class Engine:
         self.plugins = plugins
         self._roll = roll
         self._pauses = pauses
-        self._twins: Any = None
+        self._twins: Any = WeakKeyDictionary()
 
     def run(self, steps: Steps[T]) -> T:
         """Run an operation here and now."""
@@ -104,10 +105,7 @@ class Engine:
     def twin(self) -> Any:
         """The async backend of the running loop: the backend's own, or an adapter that calls it inline."""
         import asyncio
-        from weakref import WeakKeyDictionary
 
-        if self._twins is None:
-            self._twins = WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         twin = self._twins.get(loop)
         if twin is None:
@@ -121,7 +119,7 @@ class Engine:
         """Close the async backend of the running loop, if it has connections of its own."""
         import asyncio
 
-        twin = (self._twins or {}).pop(asyncio.get_running_loop(), None)
+        twin = self._twins.pop(asyncio.get_running_loop(), None)
         if twin is not None and isinstance(self.backend, HasAsync):
             await twin.close()
 
@@ -152,12 +150,14 @@ class Engine:
                 self.plugins.tell("job_claimed", job=record, worker=worker)
         return claimed
 
-    def report(self, reports: Sequence[Report]) -> Steps[list[Applied | LeaseLost]]:
-        """Record what a worker says of its runs; for each, that it was, or that the run no longer holds its job.
+    def report(self, reports: Sequence[Report]) -> Steps[list[Applied | LeaseLost | Contended]]:
+        """Record what a worker says of its runs; for each, that it was, or why not.
 
-        A report that is refused, but stands in the job's history, was recorded by an earlier try of it.
+        `LeaseLost`: the run no longer holds its job. `Contended`: others changed the job each time, so nothing is
+        recorded yet; report it again. A report that is refused, but stands in the job's history, was recorded by
+        an earlier try of it.
         """
-        answers: dict[int, Applied | LeaseLost] = {}
+        answers: dict[int, Applied | LeaseLost | Contended] = {}
         pending = dict(enumerate(reports))
         for _ in range(TRIES):
             changes = [self._decide(one.record, one.signal, one.policy) for one in pending.values()]
@@ -176,7 +176,8 @@ class Engine:
             pending = again
             if not pending:
                 break
-        answers.update({index: LeaseLost(one.record.id) for index, one in pending.items()})
+        for index, one in pending.items():
+            answers[index] = Contended(one.record.id, one.signal.event)
         return [answers[index] for index in range(len(reports))]
 
     def ask(self, job_id: str, signal: Asked) -> Steps[Record | None]:

@@ -139,6 +139,15 @@ def test_it_gives_up_after_five_tries():
         engine.run(engine.ask("mail:1", CancelAsked()))
 
 
+def test_an_outcome_that_others_keep_from_being_recorded_is_not_given_up():
+    """It is no lost lease: the worker says it again."""
+    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE)
+    engine.run(engine.insert([an_item()]))
+    record = claimed(engine)
+
+    assert isinstance(told(engine, record, Failed(failure=a_failure())), Contended)
+
+
 def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
     """In batches; and the hooks hear of each."""
     engine.run(

@@ -8,7 +8,7 @@ from typing import Final
 
 from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
-from stanchion.errors import LeaseLost, Unavailable
+from stanchion.errors import Contended, LeaseLost, Unavailable
 from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
@@ -66,8 +66,12 @@ class Outbox:
                 return batch
             # One that is refused must not keep back the others.
             return [left for one in batch for left in await self._send([one])]
+        left = []
         for (run, report), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Contended):
+                left.append((run, report))
+                continue
             if isinstance(answer, LeaseLost):
                 _log.warning("%s (%s of run %d)", answer, report.signal.event, run.record.run)
             self._settled(run)
-        return []
+        return left
