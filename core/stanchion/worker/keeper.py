@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import cycle
 from typing import Final
 
 from stanchion.backend import Topic, Watch, WatchesJobs
@@ -68,13 +69,8 @@ class Keeper:
     ) -> None:
         self._thread = threading.Thread(target=self._keep, name="stanchion-keeper", daemon=True)
         self._engine = engine.within(lease / 6)
-        self._runs, self._loop, self._queues, self._settled, self._queued = (
-            runs,
-            loop,
-            queues,
-            settled,
-            queued,
-        )
+        self._runs, self._loop, self._queues = runs, loop, queues
+        self._settled, self._queued = settled, queued
         self._lease, self._sweep = lease, sweep.total_seconds()
         self._lease_seconds = lease.total_seconds()
         self._swept_at = self._ticked_at = 0.0
@@ -97,12 +93,14 @@ class Keeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        while not self._ending.is_set():
-            for duty in (self._time_out, self._beat, self._let_go, self._sweep_due, self._tick, self._listen):
-                try:
-                    duty()
-                except Exception as error:  # noqa: BLE001  # the leases of every run hang on this thread
-                    self._complain(duty.__name__, error)
+        duties = (self._time_out, self._beat, self._let_go, self._sweep_due, self._tick, self._listen)
+        for duty in cycle(duties):
+            if self._ending.is_set():
+                break
+            try:
+                duty()
+            except Exception as error:  # noqa: BLE001  # the leases of every run hang on this thread
+                self._complain(duty.__name__, error)
         if self._watch is not None:
             self._watch.close()
         if self._own:
