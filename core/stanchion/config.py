@@ -4,8 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import field, fields, frozen
 
@@ -14,6 +13,9 @@ from stanchion.errors import ConfigError, InvalidArgument
 from stanchion.extensions import installed
 from stanchion.queues import check_name
 from stanchion.retries import duration
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GROUP: Final = "stanchion.backends"
 """The entry-point group that backends are found in, by URL scheme."""
@@ -103,7 +105,7 @@ class Config:
     """How long a stopping worker waits for its handlers."""
 
     @classmethod
-    def load(cls, arguments: Mapping[str, Any], directory: Path | None = None) -> Self:
+    def load(cls, arguments: Mapping[str, Any], directory: "Path | None" = None) -> Self:
         """Put the layers together.
 
         Args:
@@ -122,17 +124,19 @@ class Config:
             for name in known
             if os.environ.get(f"STANCHION_{name.upper()}")
         }
-        settings = {**_from_files(directory or Path.cwd()), **environment, **given}
+        settings = {**_from_files(directory), **environment, **given}
         unknown = sorted(settings.keys() - set(known))
         if unknown:
             raise ConfigError(f"no setting is named {unknown[0]!r}; there are: {', '.join(known)}")
         return cls(**settings)
 
 
-def _from_files(directory: Path) -> Mapping[str, Any]:
+def _from_files(directory: "Path | None") -> Mapping[str, Any]:
     """The settings in the first of the two files there is."""
-    import tomllib  # only a program that configures itself by files pays for it
+    import tomllib  # only a program that makes an application pays for these
+    from pathlib import Path
 
+    directory = directory or Path.cwd()
     own, project = directory / "stanchion.toml", directory / "pyproject.toml"
     try:
         if own.is_file():
