@@ -49,7 +49,8 @@ class Shelf:
 
     def forget_claims(self, now: datetime) -> None:
         """Forget the answers to claims whose lease is over."""
-        self.claims = {one: answer for one, answer in self.claims.items() if answer[0] > now}
+        while self.claims and next(iter(self.claims.values()))[0] <= now:
+            del self.claims[next(iter(self.claims))]
 
     def put(self, record: Record) -> None:
         """Keep a record, instead of the one of its id if there is one."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from stanchion.backend import Clock, Limits, Topic
 from stanchion.changes import Applied, Change, Refused
@@ -21,6 +21,7 @@ from stanchion_redis.connections import (
     Clients,
     Inspection,
     Lane,
+    impatient,
     split_url,
     translated,
     translating,
@@ -66,6 +67,7 @@ class RedisBackend:
         self._client = self._clients.sync(deadline)
         self._lane = Lane(self._client)
         self._blocking = self._clients.sync(SLICE + deadline)
+        impatient(self._blocking)
         self._operations = Operations(namespace, clock)
         self._closed = False
 
@@ -173,6 +175,8 @@ class RedisBackend:
             result: T = end.value
             return result
         except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):
+                self._inspection.done = False
             raise translated(error, self._url) or error from error
 
     def _evaluate(self, script: Script) -> Any:
@@ -192,6 +196,7 @@ class AsyncRedisBackend:
         self._client = twin._clients.asynchronous(twin._deadline)
         self._lane = AsyncLane(self._client, twin._deadline)
         self._blocking = twin._clients.asynchronous(SLICE + twin._deadline)
+        impatient(self._blocking)
         self._waiting = AsyncLane(self._blocking, SLICE + twin._deadline)
         self._operations = Operations(twin._namespace, twin._clock)
         self._closed = False
@@ -282,6 +287,8 @@ class AsyncRedisBackend:
             result: T = end.value
             return result
         except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):
+                self._inspection.done = False
             raise translated(error, self._url) or error from error
 
     async def _evaluate(self, script: Script) -> Any:

@@ -12,21 +12,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import hiredis
 import redis
 import redis.asyncio
+from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    TimeoutError as RedisTimeoutError,
-)
 from redis.retry import Retry
 
 from stanchion.config import redacted
@@ -40,17 +29,25 @@ DEADLINE: Final = timedelta(seconds=5)
 CONNECTIONS: Final = 64
 """How many calls one process makes at a time; further ones wait for one of these to end."""
 
+NO_CONNECTION: Final = "No connection available."
+"""What the driver says when all of a process's connections are in use."""
+
+PATIENCE: Final = 0.5
+"""Seconds to wait for a connection to wait on: a result can be asked for now and then instead."""
+
 OLDEST: Final = (6, 2)
 """The oldest Redis whose scripts have all that ours use."""
 
 
 def translated(error: Exception, url: str) -> StanchionError | None:
     """Our error for one of the driver's; none if it is not one. The URL is shown without its password."""
-    if isinstance(error, AuthenticationError | BusyLoadingError):
+    if isinstance(error, exceptions.AuthenticationError) or str(error) == NO_CONNECTION:
         return BackendError(f"{redacted(url)}: {error}")
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+    if isinstance(
+        error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ReadOnlyError | OSError
+    ):
         return Unavailable(f"{redacted(url)} did not answer: {error}")
-    if isinstance(error, RedisError):
+    if isinstance(error, exceptions.RedisError):
         return BackendError(f"{redacted(url)}: {error}")
     return None
 
@@ -124,6 +121,11 @@ class Clients:
         return redis.asyncio.Redis.from_pool(pool)
 
 
+def impatient(client: Any) -> None:
+    """Let a client wait only `PATIENCE` for a connection."""
+    client.connection_pool.timeout = PATIENCE
+
+
 def _packed(args: tuple[str | bytes | int, ...]) -> list[bytes]:
     return [hiredis.pack_command(args)]  # type: ignore[arg-type]  # its stub allows for one argument only
 
@@ -151,8 +153,14 @@ class Lane:
         try:
             connection.send_packed_command(_packed(args))
             reply = connection.read_response()
-        except ResponseError:
-            self._spare.append(connection)
+        except exceptions.ResponseError as error:
+            if isinstance(
+                error, exceptions.ReadOnlyError
+            ):  # a replica now: another connection may find the primary
+                connection.disconnect()
+                self._pool.release(connection)
+            else:
+                self._spare.append(connection)
             raise
         except BaseException:  # what is left in the connection would be the next command's reply
             connection.disconnect()
@@ -180,8 +188,12 @@ class AsyncLane:
             try:
                 await connection.send_packed_command(_packed(args))
                 reply = await connection.read_response()
-            except ResponseError:
-                self._spare.append(connection)
+            except exceptions.ResponseError as error:
+                if isinstance(error, exceptions.ReadOnlyError):
+                    await connection.disconnect(nowait=True)
+                    await self._pool.release(connection)
+                else:
+                    self._spare.append(connection)
                 raise
             except BaseException:  # what is left in the connection would be the next command's reply
                 await connection.disconnect(nowait=True)

@@ -106,7 +106,13 @@ class Operations:
         instants = {ms: from_ms(ms) for reply in replies for ms in reply[4:6]}
         return Claimed(
             records=[
-                claimed(f"{queues[reply[0] - 1]}:{reply[1].decode()}", reply, claim_id, worker, instants)
+                claimed(
+                    f"{queues[reply[0] - 1]}:{reply[1].decode('utf-8', 'replace')}",
+                    reply,
+                    claim_id,
+                    worker,
+                    instants,
+                )
                 for reply in replies
             ],
             now=from_ms(now),
@@ -223,7 +229,16 @@ _CREATED: Final = Inserted(True, None)
 
 def _found(queues: Sequence[str], reply: Sequence[Any]) -> Record | None:
     number, key, score, *flat = reply
-    return record(f"{queues[number - 1]}:{key.decode()}", flat, score) if flat and score else None
+    return (
+        record(f"{queues[number - 1]}:{key.decode('utf-8', 'replace')}", flat, score)
+        if flat and score
+        else None
+    )
+
+
+def _id(queues: Sequence[str], reply: Sequence[Any]) -> str:
+    """The id of the job that a reply begins with: its queue's number and its key, damaged as that may be."""
+    return f"{queues[reply[0] - 1]}:{reply[1].decode('utf-8', 'replace')}"
 
 
 def _refused(job_id: str, reply: Sequence[bytes]) -> Refused:

@@ -33,10 +33,14 @@ class RedisWatch:
         self._keys = keys
         self._channels = client.pubsub()
         self._closed = False
-        self._channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
-        for _ in queues:
-            if self._channels.get_message(timeout=deadline.total_seconds()) is None:
-                raise TimeoutError("the server did not confirm a subscription")
+        try:
+            self._channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
+            for _ in queues:
+                if self._channels.get_message(timeout=deadline.total_seconds()) is None:
+                    raise TimeoutError("the server did not confirm a subscription")
+        except BaseException:
+            self._channels.close()
+            raise
 
     def next(self, timeout: timedelta) -> frozenset[str]:
         heard: frozenset[str] = frozenset()
@@ -80,10 +84,15 @@ class AsyncRedisWatch:
         deadline: timedelta,
     ) -> "AsyncRedisWatch":
         channels = client.pubsub()
-        async with asyncio.timeout(deadline.total_seconds()):
-            await channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
-            for _ in queues:
-                await channels.get_message(timeout=deadline.total_seconds())  # the server's word for it
+        try:
+            async with asyncio.timeout(deadline.total_seconds()):
+                await channels.subscribe(*(keys.channel(queue, topic.value) for queue in queues))
+                for _ in queues:
+                    while await channels.get_message(timeout=1) is None:
+                        pass  # until the server confirms it
+        except BaseException:
+            await channels.aclose()
+            raise
         return cls(channels, keys)
 
     async def next(self, timeout: timedelta) -> frozenset[str]:

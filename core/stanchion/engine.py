@@ -5,11 +5,10 @@ Everything is an operation (see `stanchion.steps`), so that it serves sync and a
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from os import urandom
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJobs
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
-from stanchion.errors import Contended, JobNotFound, LeaseLost, ResultTimeout, UniqueHeld
+from stanchion.errors import BackendError, Contended, JobNotFound, LeaseLost, ResultTimeout, UniqueHeld
 from stanchion.jobs import Item, Record, new_key
 from stanchion.payloads import Happening, decode_list, policy_of
 from stanchion.plugins import Plugins
@@ -36,7 +35,7 @@ POLL_BLIND: Final = timedelta(milliseconds=100)
 """How often a result is asked for where a backend cannot be watched."""
 
 SWEEP_ROUNDS: Final = 50
-"""How many batches one sweep takes at most, so that a crowd of expired jobs cannot keep it from beating."""
+"""How many batches one sweep takes at most, so that it ends although others make jobs due all the time."""
 
 _TOLD: Final[Mapping[Event, str]] = {
     Event.LOSE: "job_lost",
@@ -92,7 +91,7 @@ class Engine:
         self.plugins = plugins
         self._roll = roll
         self._pauses = pauses
-        self._twins: Any = WeakKeyDictionary()
+        self._twins: dict[Any, Any] = {}
 
     def run(self, steps: Steps[T]) -> T:
         """Run an operation here and now."""
@@ -111,6 +110,8 @@ class Engine:
         if twin is None:
             from stanchion.inline import Inline
 
+            # A loop that is closed can close nothing any more: its connections end with the last reference.
+            self._twins = {other: kept for other, kept in self._twins.items() if not other.is_closed()}
             twin = self.backend.to_async() if isinstance(self.backend, HasAsync) else Inline(self.backend)
             self._twins[loop] = twin
         return twin
@@ -140,10 +141,12 @@ class Engine:
                         self.plugins.tell("job_enqueued", job=item)
         return answers
 
-    def claim(self, queues: Sequence[str], limit: int, worker: str, lease: timedelta) -> Steps[Claimed]:
-        """Take jobs for a worker; a repetition after a lost reply answers with the same ones."""
+    def claim(
+        self, queues: Sequence[str], limit: int, worker: str, lease: timedelta, claim_id: str | None = None
+    ) -> Steps[Claimed]:
+        """Take jobs for a worker; asked again with the same claim id, the answer is the same ones."""
         limit = min(limit, self.backend.limits.batch)
-        request = {"limit": limit, "claim_id": new_key(), "worker": worker, "lease": lease}
+        request = {"limit": limit, "claim_id": claim_id or new_key(), "worker": worker, "lease": lease}
         claimed: Claimed = yield Call("claim", (queues,), request)
         if self.plugins.listening("job_claimed"):
             for record in claimed.records:
@@ -169,8 +172,9 @@ class Engine:
                     self._tell(one.record, change, one.elapsed)
                 elif answer.why is Refusal.REVISION and answer.record is not None:
                     again[index] = replace(one, record=answer.record)
-                elif answer.record is not None and _stands(answer.record, change.claim or "", change.event):
-                    answers[index] = Applied(answer.record.created_at, answer.record.revision)
+                elif answer.record is not None and (at := _stands(answer.record, one)):
+                    answers[index] = Applied(at, answer.record.revision)
+                    self._tell(one.record, change, one.elapsed)
                 else:
                     answers[index] = LeaseLost(one.record.id)
             pending = again
@@ -204,14 +208,15 @@ class Engine:
                     return None
                 raise JobNotFound(job_id)
             record = answer.record
-            if _stands(record, by, change.event):
+            if _happened(record, by, change.event):
+                self._tell(record, change, _ZERO)
                 return record
         raise Contended(job_id, signal.event)
 
-    def sweep(self, queues: Sequence[str]) -> Steps[int]:
-        """Move every job whose clock has run out; how many were."""
+    def sweep(self, queues: Sequence[str], rounds: int = SWEEP_ROUNDS) -> Steps[int]:
+        """Move the jobs whose clock has run out, at most this many batches of them; how many were."""
         moved, limit = 0, self.backend.limits.batch
-        for _ in range(SWEEP_ROUNDS):
+        for _ in range(rounds):
             due = yield Call("due", (queues, limit))
             records: list[Record] = due.records
             changes = [self._decide(record, swept(record), policy_of(record.spec)) for record in records]
@@ -251,9 +256,7 @@ class Engine:
         record = yield from self.get(job_id)
         if record.state in FINAL:
             return record
-        watch = None
-        if isinstance(self.backend, WatchesJobs):
-            watch = yield Call("watch", ([record.queue], Topic.ENDED))
+        watch = yield from self._watch(record.queue)
         try:
             while (record := (yield from self.get(job_id))).state not in FINAL:
                 pause = POLL_BLIND if watch is None else POLL
@@ -267,6 +270,15 @@ class Engine:
         finally:
             if watch is not None:
                 yield Call("close", of=watch)
+
+    def _watch(self, queue: str) -> Steps[Any]:
+        """A watch of the jobs that end, or none: then a result is asked for now and then."""
+        if not isinstance(self.backend, WatchesJobs):
+            return None
+        try:
+            return (yield Call("watch", ([queue], Topic.ENDED)))
+        except BackendError:
+            return None
 
     def _pause(self, watch: Any, job_id: str, pause: timedelta) -> Steps[None]:
         if watch is None:
@@ -303,9 +315,18 @@ class Engine:
                 self.plugins.tell(hook, job=record, **timed)
 
 
-def _stands(record: Record, by: str, event: Event) -> bool:
-    """Whether a job's history says that this claim or call did this to it."""
-    return any(one.by == by and one.event == event for one in decode_list(record.lists, "history", Happening))
+def _stands(record: Record, report: Report) -> datetime | None:
+    """When this report was recorded, if the job's history says that it was."""
+    return _happened(record, report.record.claim or "", report.signal.event)
+
+
+def _happened(record: Record, by: str, event: Event) -> datetime | None:
+    """When this claim or call did this to a job, if the job's history says so."""
+    for entry in record.lists.get("history", ()):
+        for one in decode_list({"history": [entry]}, "history", Happening):
+            if one.by == by and one.event == event:
+                return entry.at
+    return None
 
 
 def _batches(items: Iterable[_E], size: int) -> Iterable[list[_E]]:

@@ -99,7 +99,7 @@ def worker_started(worker: str) -> None:
 
 @hookspec
 def worker_stopped(worker: str) -> None:
-    """A worker has settled or handed back everything it held."""
+    """A worker has stopped: what it held is settled or handed back, but for threads that did not return."""
 
 
 @hookspec

@@ -14,6 +14,9 @@ from stanchion.jobs import Record
 from stanchion.payloads import decode, encode, text
 from stanchion.retries import Policy
 
+LOGGED: Final = 16 << 10
+"""Bytes of log sent at a time: the newest lines. With a hundred entries kept, a job's log stays below 2 MiB."""
+
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a job is."""
@@ -127,7 +130,7 @@ class RunningJob:
         with self._lock:
             notes, self._notes = self._notes, {}
             lines, self._log = self._log, []
-        return notes, {"log": b"\n".join(lines)} if lines else {}
+        return notes, {"log": b"\n".join(lines)[-LOGGED:]} if lines else {}
 
     def put_back(self, notes: Mapping[str, bytes], append: Mapping[str, bytes]) -> None:
         """For the worker: what was taken could not be sent; what was written since then goes before it."""

@@ -111,12 +111,19 @@ def _names(queues: str | None) -> list[str] | None:
 
 
 def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
+    import asyncio
+
     from stanchion.worker import Worker
 
     runner = Worker(app, queues=queues, burst=burst)
-    runner.run()
-    if runner.stuck:
-        _leave(runner)
+
+    async def work() -> None:
+        await runner.main(signals=True)
+        if runner.stuck:
+            _leave(runner)  # from inside: a loop cannot be closed while a handler refuses to be cancelled
+        await app.aclose()
+
+    asyncio.run(work())
 
 
 def _leave(runner: "Worker") -> NoReturn:

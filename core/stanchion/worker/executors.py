@@ -33,9 +33,9 @@ async def perform(
         args, kwargs = definition.signature.decode(raw)
     except Exception as error:  # noqa: BLE001 - the types in a signature may raise anything
         return Failed(failure=failure_of(error, run.record.run), for_good=True)
+    run.job = RunningJob(run.record, run.policy)  # first: whoever sets `stop` tells the job, if there is one
     if run.stop is not None:
         return _never_started(run)
-    run.job = RunningJob(run.record, run.policy)
     run.started_at, run.started = monotonic(), True
     try:
         if definition.is_async:

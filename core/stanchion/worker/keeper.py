@@ -18,7 +18,7 @@ from stanchion.backend import Topic, Watch, WatchesJobs
 from stanchion.changes import Applied
 from stanchion.decisions import Beaten, TimedOut
 from stanchion.engine import Engine, Report
-from stanchion.errors import BackendError, JobNotFound, LeaseLost, StanchionError, Unavailable
+from stanchion.errors import BackendError, Contended, JobNotFound, LeaseLost, StanchionError, Unavailable
 from stanchion.payloads import Failure
 from stanchion.worker.runs import Run, Stop, monotonic
 
@@ -75,6 +75,7 @@ class Keeper:
         self._lease_seconds = lease.total_seconds()
         self._swept_at = self._ticked_at = 0.0
         self._late: list[tuple[Run, Report]] = []
+        self._unswept: list[str] = []
         self._complaints: dict[str, float] = {}
         self._watch: Watch | None = None
         self._own = self._engine.backend is not engine.backend
@@ -134,11 +135,16 @@ class Keeper:
                 run.settled = True
                 self._stop(run, Stop.TIMEOUT)
                 self._late.append((run, self._timed_out(run, now)))
-        if self._late:
-            self._engine.run(self._engine.report([report for _, report in self._late]))
-            for run, _ in self._late:
-                self._loop.call_soon_threadsafe(self._settled, run)
-            self._late.clear()
+        for queue in {run.record.queue for run, _ in self._late}:
+            with self._apart("time out"):
+                self._tell_late([one for one in self._late if one[0].record.queue == queue])
+
+    def _tell_late(self, late: Sequence[tuple[Run, Report]]) -> None:
+        answers = self._engine.run(self._engine.report([report for _, report in late]))
+        for one, answer in zip(late, answers, strict=True):
+            if not isinstance(answer, Contended):  # else it is told again with the next round
+                self._late.remove(one)
+                self._loop.call_soon_threadsafe(self._settled, one[0])
 
     def _timed_out(self, run: Run, now: float) -> Report:
         limit = run.policy.timeout.total_seconds()
@@ -165,6 +171,7 @@ class Keeper:
             answers = self._engine.run(self._engine.report(reports))
         except StanchionError:
             for run, (notes, append) in zip(due, taken, strict=True):
+                run.beat_at = now + self._lease_seconds / 12
                 if run.job:
                     run.job.put_back(notes, append)
             raise
@@ -174,7 +181,9 @@ class Keeper:
                 run.lease_ends, run.beat_at = now + self._lease_seconds, now + self._lease_seconds / 3
                 if answer.revision != run.revision:
                     touched.append(run)
-            elif isinstance(answer, LeaseLost) and not run.settled:
+            elif run.settled:
+                run.beat_at = now + self._lease_seconds / 3  # its outcome was quicker than this beat
+            elif isinstance(answer, LeaseLost):
                 _log.warning("%s", answer)
                 self._abandon(run)
         self._look_at(touched)
@@ -193,13 +202,18 @@ class Keeper:
         self._loop.call_soon_threadsafe(self._settled, run)
 
     def _sweep_due(self) -> None:
+        """Sweep each queue, a batch at a time: between two batches everything else has its turn."""
         now = monotonic()
         if now - self._swept_at >= self._sweep:
             self._swept_at = now
-            moved = 0
-            for queue in self._queues:
-                with self._apart("sweep"):
-                    moved += self._engine.run(self._engine.sweep([queue]))
+            self._unswept = list(self._queues)
+        if not self._unswept:
+            return
+        queue = self._unswept.pop()
+        with self._apart("sweep"):
+            moved = self._engine.run(self._engine.sweep([queue], rounds=1))
+            if moved >= self._engine.backend.limits.batch:
+                self._unswept.append(queue)
             if moved:
                 self._loop.call_soon_threadsafe(self._queued)
                 self._engine.plugins.tell("swept", count=moved)
@@ -226,6 +240,8 @@ class Keeper:
         self._look_at([run for run in list(self._runs.values()) if run.record.id in heard])
 
     def _pause(self) -> float:
+        if self._unswept:
+            return 0.0
         now = monotonic()
         nexts = [now + PAUSE, self._swept_at + self._sweep, self._ticked_at + TICK]
         for run in list(self._runs.values()):

@@ -37,6 +37,11 @@ class Outbox:
         self._empty.clear()
         self._wanted.set()
 
+    @property
+    def unsent(self) -> list[Report]:
+        """What is not answered yet."""
+        return [report for _, report in self._waiting]
+
     async def deliver(self) -> None:
         """Send what gathers, for ever."""
         while True:
@@ -56,16 +61,19 @@ class Outbox:
         """Wait until everything that was put is answered."""
         await self._empty.wait()
 
-    async def _send(self, batch: list[tuple[Run, Report]]) -> list[tuple[Run, Report]]:
+    async def _send(
+        self, batch: list[tuple[Run, Report]], *, quiet: bool = False
+    ) -> list[tuple[Run, Report]]:
         """Send outcomes once; those that could not be recorded."""
         try:
             answers = await self._engine.arun(self._engine.report([report for _, report in batch]))
         except Exception as error:  # noqa: BLE001 - the outcomes of all runs hang on this task
-            _log.warning("%d outcomes could not be recorded, trying again: %s", len(batch), error)
+            if not quiet:
+                _log.warning("%d outcomes could not be recorded, trying again: %s", len(batch), error)
             if isinstance(error, Unavailable) or len(batch) == 1:
                 return batch
             # One that is refused must not keep back the others.
-            return [left for one in batch for left in await self._send([one])]
+            return [left for one in batch for left in await self._send([one], quiet=True)]
         left = []
         for (run, report), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Contended):

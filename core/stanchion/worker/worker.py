@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from stanchion.app import Stanchion
 from stanchion.config import Config
@@ -66,11 +66,13 @@ class Worker:
         self._config: Config = app.config
         self._runs: dict[object, Run] = {}
         self._overdue: set[Run] = set()
-        self._stuck: list[Run] = []
         self._active = 0
         self._share = max(self._config.concurrency // 2, min(self._config.concurrency, 10))
         """How many jobs one claim takes at most: while one half runs, the store looks for the other."""
-        self._stopping = self._nudged = False
+        self._unanswered: tuple[str, float] | None = None
+        """The id of a claim that was not answered, and when it was first asked for."""
+        self._held: list[Run] = []
+        self._stopping = self._nudged = self._over = False
         self._begin()
         self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
 
@@ -94,15 +96,12 @@ class Worker:
         Unless their time was up before, they still hold their jobs: call `abandon` immediately before the process
         exits, or wait for them.
         """
-        return [run.record.id for run in (*self._runs.values(), *self._stuck)]
+        return [run.record.id for run in (*self._held, *self._overdue)]
 
     def abandon(self) -> None:
         """Hand back the jobs of threads that did not return. Nothing may run after this but the process's exit."""
-        reports = [
-            Report(run.record, self._handed_back(run), policy_of(run.record.spec))
-            for run in self._runs.values()
-        ]
-        self._engine.run(self._engine.report(reports))
+        held = [Report(run.record, self._handed_back(run), policy_of(run.record.spec)) for run in self._held]
+        self._engine.run(self._engine.report([*self._outbox.unsent, *held]))
 
     async def main(self, *, signals: bool = False) -> None:
         """Work on the running loop until stopped.
@@ -140,11 +139,15 @@ class Worker:
             finally:
                 await self._shut_down()
         finally:
+            if signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.remove_signal_handler(number)
             keeper.stop()
             delivery.cancel()
             await asyncio.gather(delivery, return_exceptions=True)
             await asyncio.to_thread(keeper.join)
-            self._stuck = list(self._overdue)
+            self._over = True
+            self._held = [run for run in self._runs.values() if _in_handler(run)]
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
@@ -159,7 +162,7 @@ class Worker:
         claimed = await self._claim(self._config.concurrency)
         delivery = asyncio.create_task(self._outbox.deliver())
         try:
-            tasks = [self._start(record, monotonic()) for record in claimed.records]
+            tasks = [run.task for run in self._runs.values() if run.task is not None]
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._outbox.emptied()
         finally:
@@ -200,24 +203,36 @@ class Worker:
             if free <= 0 or len(self._runs) >= 2 * self._config.concurrency:
                 await self._until_wanted(None)
                 continue
-            started = monotonic()
             try:
+                self._nudged = False
                 claimed = await self._claim(min(free, self._share))
                 failures = 0
-                for record in claimed.records:
-                    self._start(record, started)
                 if claimed.more:
                     continue
                 if self._burst and not claimed.records and not self._runs:
                     return
                 await self._idle(claimed)
-            except StanchionError as error:
-                _log.warning("cannot claim, trying again: %s", error)
+            except Exception as error:  # noqa: BLE001  # whatever the store holds or answers, a worker goes on
+                trace = None if isinstance(error, StanchionError) else error
+                _log.warning("cannot claim, trying again: %s", error, exc_info=trace)
                 await self._until_wanted(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
 
     async def _claim(self, limit: int) -> Claimed:
-        return await self._engine.arun(self._engine.claim(self.queues, limit, self.name, self._config.lease))
+        """Claim, and start what was claimed.
+
+        A claim that was not answered may have been made: it is asked for again with its id, for as long as the
+        leases it would have got last, so that its jobs need not wait for their end.
+        """
+        lease = self._config.lease
+        if self._unanswered is None or monotonic() - self._unanswered[1] > lease.total_seconds():
+            self._unanswered = (new_key(), monotonic())
+        claim_id, asked_at = self._unanswered
+        claimed = await self._engine.arun(self._engine.claim(self.queues, limit, self.name, lease, claim_id))
+        self._unanswered = None
+        for record in claimed.records:
+            self._start(record, asked_at)
+        return claimed
 
     async def _idle(self, claimed: Claimed) -> None:
         """Wait for a wake, the next due time, or to be stopped; a burst, for its last runs to end."""
@@ -228,18 +243,19 @@ class Worker:
             if self._runs:
                 await self._until_wanted(min(timeout.total_seconds(), 0.05))
             return
-        self._nudged = False
-        self._wanted.clear()
         waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
         stopping = asyncio.create_task(self._until_stopped_or_nudged())
-        done, pending = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        while pending:
-            for task in pending:
-                task.cancel()  # again and again: one that comes while the driver connects is swallowed
-            ended, pending = await asyncio.wait(pending, timeout=0.05)
-            await asyncio.gather(*ended, return_exceptions=True)
-        for task in done:
-            task.result()
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            pending: set[asyncio.Task[Any]] = {task for task in (waiting, stopping) if not task.done()}
+            while pending:
+                for task in pending:
+                    task.cancel()  # again and again: one that comes while the driver connects is swallowed
+                ended, pending = await asyncio.wait(pending, timeout=0.05)
+                await asyncio.gather(*ended, return_exceptions=True)
 
     async def _until_stopped_or_nudged(self) -> None:
         while not (self._stopping or self._nudged):
@@ -248,7 +264,8 @@ class Worker:
     async def _until_wanted(self, timeout: float | None) -> None:
         """Wait until a slot became free or the worker was stopped."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), timeout)
+            async with asyncio.timeout(timeout):  # `wait_for` can swallow a cancellation before Python 3.12
+                await self._wanted.wait()
         self._wanted.clear()
 
     def _start(self, record: Record, claimed_at: float) -> "asyncio.Task[Ended | None]":
@@ -264,6 +281,8 @@ class Worker:
 
     def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
         """The handler has left, or was never entered: send what it means, unless that is decided already."""
+        if self._over:
+            return  # the loop is ending, and cancels what waits for threads that did not return
         self._active -= 1
         self._overdue.discard(run)
         self._wanted.set()
@@ -296,6 +315,9 @@ class Worker:
         self._wanted.set()
 
     async def _shut_down(self) -> None:
+        if self._unanswered is not None:
+            with suppress(StanchionError):
+                await self._claim(1)  # what it took, if it took anything, is handed back
         tasks = {run.task for run in self._runs.values() if run.task is not None and not run.task.done()}
         if tasks:
             hurry = asyncio.create_task(self._hurry.wait())
@@ -325,3 +347,7 @@ class Worker:
     def _handed_back(self, run: Run) -> Ended:
         notes, append = run.job.take() if run.job else ({}, {})
         return hand_back(policy_of(run.record.spec), started=run.started, notes=notes, append=append)
+
+
+def _in_handler(run: Run) -> bool:
+    return run.task is not None and not run.task.done() and not run.settled
