@@ -8,14 +8,13 @@ from msgspec.structs import replace
 from stanchion.backend import Clock
 from stanchion.config import Config, open_backend, redacted
 from stanchion.engine import Engine
-from stanchion.errors import ConfigError, InvalidArgument, QueueNotEmpty
+from stanchion.errors import ConfigError, InvalidArgument
 from stanchion.handles import Job
 from stanchion.jobs import Item, check_id
 from stanchion.plugins import Plugins
 from stanchion.queries import Counts, Inserted
 from stanchion.queues import QueueSettings, check_name
 from stanchion.states import State
-from stanchion.steps import Call, Steps
 from stanchion.tasks import Definition, Options
 
 P = ParamSpec("P")
@@ -105,27 +104,27 @@ class Queue:
 
     def pause(self) -> None:
         """Hand out no more jobs; running ones go on. Pausing twice is harmless."""
-        self._engine.run(self._configure(paused=True))
+        self._engine.run(self._engine.configure(self.name, paused=True))
 
     async def apause(self) -> None:
         """`pause`, async."""
-        await self._engine.arun(self._configure(paused=True))
+        await self._engine.arun(self._engine.configure(self.name, paused=True))
 
     def resume(self) -> None:
         """Hand out jobs again."""
-        self._engine.run(self._configure(paused=False))
+        self._engine.run(self._engine.configure(self.name, paused=False))
 
     async def aresume(self) -> None:
         """`resume`, async."""
-        await self._engine.arun(self._configure(paused=False))
+        await self._engine.arun(self._engine.configure(self.name, paused=False))
 
     def count(self) -> Counts:
         """How many jobs are in each state."""
-        return self._engine.run(self._counts())
+        return self._engine.run(self._engine.counts(self.name))
 
     async def acount(self) -> Counts:
         """`count`, async."""
-        return await self._engine.arun(self._counts())
+        return await self._engine.arun(self._engine.counts(self.name))
 
     def forget(self) -> None:
         """Remove an empty queue and its settings.
@@ -133,23 +132,11 @@ class Queue:
         Raises:
             QueueNotEmpty: It has jobs.
         """
-        self._engine.run(self._forget())
+        self._engine.run(self._engine.forget(self.name))
 
     async def aforget(self) -> None:
         """`forget`, async."""
-        await self._engine.arun(self._forget())
-
-    def _configure(self, **settings: Any) -> Steps[None]:
-        known: Mapping[str, QueueSettings] = yield Call("queues")
-        yield Call("configure", (self.name, replace(known.get(self.name, QueueSettings()), **settings)))
-
-    def _counts(self) -> Steps[Counts]:
-        counts: Mapping[str, Counts] = yield Call("count", ([self.name],))
-        return counts[self.name]
-
-    def _forget(self) -> Steps[None]:
-        if not (yield Call("forget", (self.name,))):
-            raise QueueNotEmpty(self.name)
+        await self._engine.arun(self._engine.forget(self.name))
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
@@ -257,14 +244,14 @@ class Stanchion:
     def _pages(self, queue: str, state: State) -> Iterator[Job[Any]]:
         cursor, more = None, True
         while more:
-            page = self.engine.run(_listed(queue, state, cursor))
+            page = self.engine.run(self.engine.page(queue, state, cursor))
             yield from map(self._job, page.records)
             cursor, more = page.cursor, page.cursor is not None
 
     async def _apages(self, queue: str, state: State) -> AsyncIterator[Job[Any]]:
         cursor, more = None, True
         while more:
-            page = await self.engine.arun(_listed(queue, state, cursor))
+            page = await self.engine.arun(self.engine.page(queue, state, cursor))
             for record in page.records:
                 yield self._job(record)
             cursor, more = page.cursor, page.cursor is not None
@@ -279,7 +266,7 @@ class Stanchion:
 
     def queues(self) -> Mapping[str, QueueSettings]:
         """The queues that exist, and their settings."""
-        return self.engine.run(_queues())
+        return self.engine.run(self.engine.queues())
 
     def close(self) -> None:
         """Give connections back. Not needed before a program ends."""
@@ -351,12 +338,3 @@ def _state(state: State | str) -> State:
         return State(state)
     except ValueError:
         raise InvalidArgument(f"no state is named {state!r}; there are: {', '.join(State)}") from None
-
-
-def _listed(queue: str, state: State, cursor: str | None) -> Steps[Any]:
-    return (yield Call("list", (queue, state, cursor)))
-
-
-def _queues() -> Steps[Mapping[str, QueueSettings]]:
-    found: Mapping[str, QueueSettings] = yield Call("queues")
-    return found

@@ -16,11 +16,20 @@ from msgspec.structs import replace
 from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJobs
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
-from stanchion.errors import BackendError, Contended, JobNotFound, LeaseLost, ResultTimeout, UniqueHeld
+from stanchion.errors import (
+    BackendError,
+    Contended,
+    JobNotFound,
+    LeaseLost,
+    QueueNotEmpty,
+    ResultTimeout,
+    UniqueHeld,
+)
 from stanchion.jobs import Item, Record, new_key
 from stanchion.payloads import Happening, decode_list, policy_of
 from stanchion.plugins import Plugins
-from stanchion.queries import Claimed, Inserted
+from stanchion.queries import Claimed, Counts, Inserted, Page
+from stanchion.queues import QueueSettings
 from stanchion.retries import Policy
 from stanchion.states import FINAL, Event, State
 from stanchion.steps import ONCE, PATIENT, Call, Pause, Pauses, Steps, T, adrive, drive
@@ -244,6 +253,35 @@ class Engine:
             raise JobNotFound(job_id)
         found: Record = record
         return found
+
+    def page(self, queue: str, state: State, cursor: str | None) -> Steps[Page]:
+        """One page of the jobs of a queue in a state."""
+        found: Page = yield Call("list", (queue, state, cursor))
+        return found
+
+    def queues(self) -> Steps[Mapping[str, QueueSettings]]:
+        """The queues that exist, and their settings."""
+        found: Mapping[str, QueueSettings] = yield Call("queues")
+        return found
+
+    def configure(self, queue: str, **settings: Any) -> Steps[None]:
+        """Change some settings of a queue."""
+        known = yield from self.queues()
+        yield Call("configure", (queue, replace(known.get(queue, QueueSettings()), **settings)))
+
+    def counts(self, queue: str) -> Steps[Counts]:
+        """How many jobs of a queue are in each state."""
+        counts: Mapping[str, Counts] = yield Call("count", ([queue],))
+        return counts[queue]
+
+    def forget(self, queue: str) -> Steps[None]:
+        """Remove an empty queue.
+
+        Raises:
+            QueueNotEmpty: It has jobs.
+        """
+        if not (yield Call("forget", (queue,))):
+            raise QueueNotEmpty(queue)
 
     def ended(self, job_id: str, timeout: timedelta | None) -> Steps[Record]:
         """Wait until a job is final.

@@ -24,15 +24,12 @@ from stanchion.queues import check_name
 from stanchion.worker.executors import perform
 from stanchion.worker.keeper import Keeper
 from stanchion.worker.runs import Run, Stop, monotonic
-from stanchion.worker.settling import Outbox
+from stanchion.worker.settling import PAUSES, Outbox
 
 _log: Final = logging.getLogger("stanchion.worker")
 
 POLL: Final = timedelta(seconds=5)
 """How often an idle worker looks for jobs although nothing woke it: the cost of a lost wake."""
-
-PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
-"""Seconds between tries while the backend cannot be reached; the last is repeated, so a worker resumes quickly."""
 
 _CANCELLED: Final = 1.0
 """Seconds that cancelled handlers have to end, once the grace of a shutdown is over."""
@@ -201,6 +198,10 @@ class Worker:
         while not self._stopping:
             free = self._config.concurrency - self._active
             if free <= 0 or len(self._runs) >= 2 * self._config.concurrency:
+                if len(self._overdue) >= self._config.concurrency:
+                    _log.error(
+                        "every slot is held by a thread whose time is up: nothing is claimed until one returns"
+                    )
                 await self._until_wanted(None)
                 continue
             try:
