@@ -65,7 +65,7 @@ class RedisBackend:
         self._inspection = Inspection(url, allow_eviction)
         self._deadline = deadline
         self._client = self._clients.sync(deadline)
-        self._lane = Lane(self._client)
+        self._lane = Lane(self._client, deadline)
         self._blocking = self._clients.sync(SLICE + deadline)
         impatient(self._blocking)
         self._operations = Operations(namespace, clock)

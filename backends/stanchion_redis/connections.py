@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -137,34 +138,43 @@ class Lane:
     A connection that the server closed meanwhile is noticed by its first command, which fails `Unavailable`.
     """
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", deadline: timedelta) -> None:
         self._pool = client.connection_pool
+        self._deadline = deadline.total_seconds()
+        self._begin()
+
+    def _begin(self) -> None:
         self._spare: list[Any] = []
+        self._turns = threading.BoundedSemaphore(CONNECTIONS)
         self._process = os.getpid()
 
     def send(self, *args: str | bytes | int) -> Any:
         """Send one command and read its reply."""
-        if self._process != os.getpid():  # a fork must not use its parent's connections
-            self._spare, self._process = [], os.getpid()
+        if self._process != os.getpid():
+            self._begin()  # a fork must not use its parent's connections
+        if not self._turns.acquire(timeout=self._deadline):
+            raise exceptions.TimeoutError(f"{CONNECTIONS} calls were under way all the time")
         try:
-            connection = self._spare.pop()
+            return self._send(self._connection(), args)
+        finally:
+            self._turns.release()
+
+    def _connection(self) -> Any:
+        try:
+            return self._spare.pop()
         except IndexError:  # asked first, another thread could take the last one meanwhile
-            connection = self._pool.get_connection()
+            return self._pool.get_connection()
+
+    def _send(self, connection: Any, args: tuple[str | bytes | int, ...]) -> Any:
         try:
             connection.send_packed_command(_packed(args))
             reply = connection.read_response()
-        except exceptions.ResponseError as error:
-            if isinstance(
-                error, exceptions.ReadOnlyError
-            ):  # a replica now: another connection may find the primary
+        except BaseException as error:
+            if _is_answer(error):
+                self._spare.append(connection)
+            else:
                 connection.disconnect()
                 self._pool.release(connection)
-            else:
-                self._spare.append(connection)
-            raise
-        except BaseException:  # what is left in the connection would be the next command's reply
-            connection.disconnect()
-            self._pool.release(connection)
             raise
         self._spare.append(connection)
         return reply
@@ -180,27 +190,36 @@ class AsyncLane:
         self._pool = client.connection_pool
         self._deadline = deadline.total_seconds()
         self._spare: list[Any] = []
+        self._turns = asyncio.Semaphore(CONNECTIONS)
 
     async def send(self, *args: str | bytes | int) -> Any:
         """Send one command and read its reply."""
-        async with asyncio.timeout(self._deadline):
+        async with asyncio.timeout(self._deadline), self._turns:
             connection = self._spare.pop() if self._spare else await self._pool.get_connection()
-            try:
-                await connection.send_packed_command(_packed(args))
-                reply = await connection.read_response()
-            except exceptions.ResponseError as error:
-                if isinstance(error, exceptions.ReadOnlyError):
-                    await connection.disconnect(nowait=True)
-                    await self._pool.release(connection)
-                else:
-                    self._spare.append(connection)
-                raise
-            except BaseException:  # what is left in the connection would be the next command's reply
+            return await self._send(connection, args)
+
+    async def _send(self, connection: Any, args: tuple[str | bytes | int, ...]) -> Any:
+        try:
+            await connection.send_packed_command(_packed(args))
+            reply = await connection.read_response()
+        except BaseException as error:
+            if _is_answer(error):
+                self._spare.append(connection)
+            else:
                 await connection.disconnect(nowait=True)
                 await self._pool.release(connection)
-                raise
-            self._spare.append(connection)
-            return reply
+            raise
+        self._spare.append(connection)
+        return reply
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Whether the server answered with an error, so that the connection is good for the next command.
+
+    Otherwise what is left in it would be the next command's reply. A server that answers READONLY has become a
+    replica, and another connection may find the primary.
+    """
+    return isinstance(error, exceptions.ResponseError) and not isinstance(error, exceptions.ReadOnlyError)
 
 
 class Inspection:
