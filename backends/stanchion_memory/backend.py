@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from msgspec.structs import replace
-
-from stanchion.backend import Clock, Limits, Topic
-from stanchion.changes import Applied, Change, Refused, applied, instant, refusal
+from stanchion.backend import Clock, Limits, Topic, topic_of
+from stanchion.changes import Applied, Change, Refused, applied, claimed, created, promoted, refusal
 from stanchion.errors import BackendError
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
@@ -51,19 +49,7 @@ class MemoryBackend:
         there = shelf.records.get(item.id) or shelf.records.get(shelf.holders.get(item.unique or "", ""))
         if there is not None:
             return Inserted(False, there)
-        record = Record(
-            id=item.id,
-            task=item.task,
-            state=item.state,
-            due_at=instant(item.clock, now),
-            priority=item.priority,
-            place=shelf.tail() if item.state is State.QUEUED else 0,
-            unique=item.unique,
-            scope=item.scope,
-            tags=item.tags,
-            created_at=now,
-            spec=item.spec,
-        )
+        record = created(item, now=now, tail=shelf.tail)
         shelf.put(record)
         self._wake_for(record)
         return Inserted(True, None)
@@ -83,7 +69,7 @@ class MemoryBackend:
             for shelf in active:
                 self._promote(shelf, now)
                 for record in shelf.first(State.QUEUED, limit - len(taken)):
-                    taken.append(_claimed(record, now, ends, claim_id, worker))
+                    taken.append(claimed(record, now=now, ends=ends, claim=claim_id, worker=worker))
                     shelf.put(taken[-1])
                 mine = [record.id for record in taken if record.id in shelf.records]
                 shelf.forget_claims(now)
@@ -98,8 +84,7 @@ class MemoryBackend:
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         due = [record for state in _WAITING for record in shelf.due(state, now, LIMITS.batch)]
         for record in sorted(due, key=place_of)[: LIMITS.batch]:
-            revision = record.revision + 1
-            shelf.put(replace(record, state=State.QUEUED, due_at=None, place=shelf.tail(), revision=revision))
+            shelf.put(promoted(record, tail=shelf.tail))
 
     def _has_queued(self, queue: str) -> bool:
         shelf = self._shelves.get(queue)
@@ -123,10 +108,9 @@ class MemoryBackend:
         else:
             shelf.put(after)
             self._wake_for(after)
-        if after is None or after.state in FINAL:
-            self._tell(found.id, Topic.ENDED)
-        elif change.claim is None and after.state is State.RUNNING:
-            self._tell(found.id, Topic.TOUCHED)
+        topic = topic_of(change)
+        if topic is not None:
+            self._tell(found.id, topic)
         return Applied(now, found.revision + 1 if after is None else after.revision)
 
     def due(self, queues: Sequence[str], limit: int) -> Due:
@@ -265,17 +249,3 @@ def _held(shelf: Shelf, claim_id: str) -> list[Record]:
     ids = shelf.claims.get(claim_id, (None, []))[1]
     records = [shelf.records[job_id] for job_id in ids if job_id in shelf.records]
     return [record for record in records if record.claim == claim_id]
-
-
-def _claimed(record: Record, now: datetime, ends: datetime, claim_id: str, worker: str) -> Record:
-    freed = record.scope == "start"
-    return replace(
-        record,
-        state=State.RUNNING,
-        due_at=ends,
-        claim=claim_id,
-        run=record.run + 1,
-        worker=worker,
-        started_at=now,
-        unique=None if freed else record.unique,
-    )

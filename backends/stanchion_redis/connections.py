@@ -114,10 +114,8 @@ class Clients:
 
     def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
         """The same for the running loop."""
-        options = {
-            **_options(deadline, AsyncRetry(NoBackoff(), 0)),
-            "socket_timeout": None,
-        }  # see `AsyncLane`
+        options = _options(deadline, AsyncRetry(NoBackoff(), 0))
+        options["socket_timeout"] = None  # see `AsyncLane`
         pool = redis.asyncio.BlockingConnectionPool.from_url(self._url, **options)
         return redis.asyncio.Redis.from_pool(pool)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stanchion.backend import topic_of
 from stanchion.changes import KEEP, NOW, Change, Keep, Place
 from stanchion.jobs import Entry, Item, Record
 from stanchion.retries import Until
@@ -72,7 +73,7 @@ Plan = tuple[Argument, ...]
 
 def planned(change: Change) -> tuple[Plan, list[Argument]]:
     """A change, as apply.lua takes it: its plan, and the values of its own."""
-    move, head = change.move, change.move.head
+    move, head, topic = change.move, change.move.head, topic_of(change)
     unique = head.get("unique", "")
     sets: list[str] = []
     stamps: list[str] = []
@@ -95,6 +96,7 @@ def planned(change: Change) -> tuple[Plan, list[Argument]]:
         "t" if head.get("place") is Place.TAIL else "",
         head.get("priority", ""),
         "-" if unique is None else unique,
+        topic.value if topic else "",
         *(len(sets), *sets),
         *(len(stamps), *stamps),
         *(len(erased), *erased),

@@ -26,7 +26,7 @@ from stanchion.changes import Applied, Change, Refused
 from stanchion.jobs import Item, Record
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
-from stanchion.states import State
+from stanchion.states import FINAL, State
 
 
 class Clock(Protocol):
@@ -76,8 +76,8 @@ class Backend(Protocol):
         In each queue, jobs that wait for a time (`scheduled`, `retrying`) and are due join the tail first, the
         oldest clock first, at most `Limits.batch` of them. Then jobs are taken by priority, highest first, and
         by place. Each taken job is `running`, with this claim and worker, `run` one higher, `started_at` now and
-        the lease's end as its clock; a unique key whose scope is `start` is freed. Atomic per job, and no job is
-        ever handed to two claims.
+        the lease's end as its clock; a unique key whose scope is `start` is freed (`stanchion.changes.claimed`).
+        Atomic per job, and no job is ever handed to two claims.
 
         A claim id is used for one claim. Asked again with the same id within the lease, the answer is the jobs of
         that claim that are still held by it, and nothing new. A record that cannot be read is put aside, for
@@ -189,6 +189,15 @@ class Topic(StrEnum):
 
     TOUCHED = "touched"
     """Running jobs that were changed without their claim, which is how somebody asks to cancel them."""
+
+
+def topic_of(change: Change) -> Topic | None:
+    """Where a change is heard of once it is made; none if nobody listens to such changes."""
+    if change.move.to is None or change.move.to in FINAL:
+        return Topic.ENDED
+    if change.move.to is State.RUNNING and change.claim is None:
+        return Topic.TOUCHED
+    return None
 
 
 class Watch(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.jobs import Entry, Record
+from stanchion.jobs import Entry, Item, Record
 from stanchion.states import FINAL, Event, State
 
 LIST_LENGTH: Final = 100
@@ -146,6 +146,42 @@ def refusal(
     if wanted is not None and holder(wanted) not in (None, found.id):
         return Refusal.UNIQUE
     return None
+
+
+def created(item: Item, *, now: datetime, tail: Callable[[], int]) -> Record:
+    """What inserting an item makes: a job whose clock counts from now, at the tail if it is queued."""
+    return Record(
+        id=item.id,
+        task=item.task,
+        state=item.state,
+        due_at=instant(item.clock, now),
+        priority=item.priority,
+        place=tail() if item.state is State.QUEUED else 0,
+        unique=item.unique,
+        scope=item.scope,
+        tags=item.tags,
+        created_at=now,
+        spec=item.spec,
+    )
+
+
+def promoted(found: Record, *, tail: Callable[[], int]) -> Record:
+    """What promoting makes of a waiting job whose time has come: queued at the tail, changed without a claim."""
+    return replace(found, state=State.QUEUED, due_at=None, place=tail(), revision=found.revision + 1)
+
+
+def claimed(found: Record, *, now: datetime, ends: datetime, claim: str, worker: str) -> Record:
+    """What claiming makes of a queued job: its next run; a unique key held until the start is free."""
+    return replace(
+        found,
+        state=State.RUNNING,
+        due_at=ends,
+        claim=claim,
+        run=found.run + 1,
+        worker=worker,
+        started_at=now,
+        unique=None if found.scope == "start" else found.unique,
+    )
 
 
 def applied(found: Record, change: Change, *, now: datetime, tail: Callable[[], int]) -> Record | None:

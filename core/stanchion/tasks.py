@@ -296,7 +296,7 @@ def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, 
     if one.kind is one.VAR_POSITIONAL:
         return one.name, tuple[hint, ...], ()  # type: ignore[valid-type]  # a hint known at run time only
     if one.kind is one.VAR_KEYWORD:
-        return one.name, dict[str, hint], msgspec.field(default_factory=dict)  # type: ignore[valid-type]
+        return one.name, dict[str, hint], msgspec.field(default_factory=dict)  # type: ignore[valid-type]  # as above
     if one.default is one.empty:
         return one.name, hint, msgspec.NODEFAULT
     default = one.default

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from stanchion.changes import KEEP, LIST_LENGTH, Place, Refusal, applied, instant, refusal, stamp
+from stanchion.changes import KEEP, LIST_LENGTH, Place, Refusal, applied, claimed, instant, refusal, stamp
 from stanchion.changes import NOW as STAMP
 from stanchion.decisions import decide
 from stanchion.errors import IllegalTransition
@@ -220,13 +219,7 @@ class Story:
 
     def claim(self):
         if self.job.state is State.QUEUED:
-            started = {
-                "claim": "claim",
-                "worker": "worker",
-                "started_at": self.now,
-                "due_at": self.now + LEASE,
-            }
-            self.job = replace(self.job, state=State.RUNNING, run=self.job.run + 1, **started)
+            self.job = claimed(self.job, now=self.now, ends=self.now + LEASE, claim="claim", worker="worker")
 
 
 POLICIES = st.builds(

@@ -51,6 +51,8 @@ def test_an_idle_worker_hears_of_new_jobs() -> None:
             await small.aenqueue()
             await asyncio.wait_for(ran.wait(), 4)  # a poll comes after 5 s
 
+        assert ran.is_set()
+
     asyncio.run(story())
 
 
@@ -346,6 +348,8 @@ def test_whatever_goes_wrong_outcomes_are_told_again(error: Exception) -> None:
         jobs = [small.enqueue() for _ in range(3)]
         async with working(app):
             await aeventually(lambda: all(is_in(job, State.COMPLETED) for job in jobs), within=5)
+
+        assert [job.attempts for job in jobs] == [1, 1, 1]
 
     asyncio.run(story())
 

@@ -255,6 +255,8 @@ def test_an_idle_worker_stops_although_its_driver_swallows_the_cancellation() ->
         worker.stop()
         await asyncio.wait_for(main, 10)
 
+        assert worker.stuck == []
+
     asyncio.run(story())
 
 

@@ -5,7 +5,7 @@
 --          A plan is what many changes have in common: state they must be found in · "1" if they must be due · state
 --          they go to, "" to delete · clock ("k" keep, "n" none, "+ms" from now, "=ms") · "t" for the tail, "" to keep
 --          the place · priority, "" to keep it · digest of a unique key to take, "-" to free it, "" to keep it ·
---          then four times a number n and n names: fields to set, to stamp with the time, to erase, lists to append to.
+--          channel on which it is heard of, or "" · then four times a number n and n names: fields to set, to stamp with the time, to erase, lists to append to.
 --          A change: queue number · key · plan number · claim or "" · revision or "" · a value for each field to set ·
 --          an entry for each list
 -- returns  {now_ms, for each change: its new revision, or {word, score, fields…}}; words: absent, claim, state, due,
@@ -42,7 +42,7 @@ end
 
 local function read_plan()
   local plan = {state = argument(), if_due = argument() == "1", to = argument(), clock = argument(),
-    tail = argument() == "t", priority = argument(), unique = argument(), sets = names("n."), stamps = names("n."),
+    tail = argument() == "t", priority = argument(), unique = argument(), topic = argument(), sets = names("n."), stamps = names("n."),
     erased = names("n."), lists = names("l.")}
   plan.score = common_score(plan)
   plan.reads_score = plan.if_due or plan.state == "queued" or (not plan.score and plan.to ~= "")
@@ -203,8 +203,7 @@ while at <= #ARGV do
   at = at + 5 + #plan.sets + #plan.lists
   answers[#answers + 1] = answer
   if type(answer) == "number" then
-    if plan.to == "" or FINAL[plan.to] then publish(base, "ended", key) end
-    if plan.to == "running" and claim == "" then publish(base, "touched", key) end
+    if plan.topic ~= "" then publish(base, plan.topic, key) end
     if plan.to == "queued" then wake(base) end
     if plan.to == "scheduled" or plan.to == "retrying" then wake_if_first(base, plan.to, key) end
   end

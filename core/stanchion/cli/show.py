@@ -112,7 +112,7 @@ def _payload(record: Record, name: str, *, wanted: bool) -> dict[str, Any] | Non
 
 
 def _arguments(record: Record) -> bytes | None:
-    return _or_none(lambda: bytes(decode_spec(record.spec)[0]))  # type: ignore[no-any-return]
+    return _or_none(lambda: bytes(decode_spec(record.spec)[0]))  # type: ignore[no-any-return]  # bytes, or none
 
 
 def _entries(record: Record, name: str, kind: type[Any]) -> Iterator[tuple[str | None, Any]]:

@@ -131,6 +131,7 @@ class Worker:
             try:
                 await self._claim_until_stopped()
             except asyncio.CancelledError:
+                self._stopping = True
                 self._hurry.set()
                 raise
             finally:
@@ -269,7 +270,7 @@ class Worker:
                 await self._wanted.wait()
         self._wanted.clear()
 
-    def _start(self, record: Record, claimed_at: float) -> "asyncio.Task[Ended | None]":
+    def _start(self, record: Record, claimed_at: float) -> None:
         run = Run(record, claimed_at, self._config.lease.total_seconds())
         self._runs[record.id, record.claim] = run
         self._active += 1
@@ -278,7 +279,6 @@ class Worker:
         run.task.add_done_callback(partial(self._done, run))
         if self._stopping:
             run.task.cancel()  # before it starts: it is handed back untouched
-        return run.task
 
     def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
         """The handler has left, or was never entered: send what it means, unless that is decided already."""

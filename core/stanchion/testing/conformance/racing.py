@@ -8,10 +8,9 @@ from itertools import permutations
 from typing import ClassVar, Final, TypeVar
 
 import pytest
-from msgspec.structs import replace
 
 from stanchion.backend import Backend
-from stanchion.changes import Applied, Change, Refused, applied, refusal
+from stanchion.changes import Applied, Change, Refused, applied, claimed, refusal
 from stanchion.decisions import Beaten, CancelAsked, Completed, Failed, Lost, Signal, TimedOut, decide
 from stanchion.errors import IllegalTransition
 from stanchion.jobs import Record
@@ -82,15 +81,9 @@ class Lane:
     def claim(self, record: Record, now: datetime) -> None:
         """Another worker got the job: in the model, too."""
         assert self.model.state is State.QUEUED, f"{self.order}: it was handed out while {self.model.state}"
-        self.model = replace(
-            self.model,
-            state=State.RUNNING,
-            claim=record.claim,
-            worker=record.worker,
-            run=self.model.run + 1,
-            started_at=now,
-            due_at=now + LEASE,
-        )
+        assert record.claim is not None
+        assert record.worker is not None
+        self.model = claimed(self.model, now=now, ends=now + LEASE, claim=record.claim, worker=record.worker)
         self.accepted.append((Event.CLAIM, record.claim))
 
 
