@@ -9,37 +9,28 @@ A backend's whole test file is a subclass with a fixture:
             yield backend
             backend.close()
 
-Each group of claims is a class of its own, so that a backend in the making can begin with one. Test names are
-the claims. After every test the store is checked for damage and for the invariants of `invariants`. Time moves
-by the injected clock. What needs a capability that the backend lacks is skipped, and says so.
+Test names are the claims. Each is of one level, which is a class that can be subclassed alone:
 
-Hooks to override: `reopen`, to show that namespaces are kept apart; `dump`, to compare stores byte for byte.
-An async backend is put to the same claims by `blocking`.
+- `Contract`: what each verb does, told one caller at a time.
+- `Concurrent`: what still holds when threads and processes race.
+- `Hostile`: what still holds when answers are lost, processes die, and runs come back too late.
+- `Scale`: what still holds with very many jobs.
+
+`BackendSuite` is all of them. Each group of claims is a class of its own, so that a backend in the making can
+begin with one. After every test the store is checked for damage and for the invariants of `invariants`. Time
+moves by the injected clock. What needs a capability that the backend lacks is skipped, and says so.
+
+Hooks to override: `reopen`, to show that namespaces are kept apart; `address`, so that other processes come to
+the same store; `dump`, to compare stores byte for byte. An async backend is put to the same claims by `blocking`.
 """
+
+import pkgutil
+from collections.abc import Mapping
+from typing import Final
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{module}"
-        for module in (
-            "applying",
-            "claiming",
-            "ground",
-            "inserting",
-            "living",
-            "making",
-            "racing",
-            "reading",
-            "repeating",
-            "settings",
-            "sweeping",
-            "waiting",
-            "walking",
-            "watching",
-        )
-    )
-)
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from stanchion.testing.conformance.applying import Applying  # noqa: E402 - asserts are rewritten only before
 from stanchion.testing.conformance.blocking import blocking  # noqa: E402
@@ -56,18 +47,25 @@ from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
 from stanchion.testing.conformance.walking import Walking  # noqa: E402
 from stanchion.testing.conformance.watching import Watching  # noqa: E402
 
-__all__ = ["BackendSuite", "Ground", "blocking", "unchecked"]
+__all__ = [
+    "LEVELS",
+    "BackendSuite",
+    "Concurrent",
+    "Contract",
+    "Ground",
+    "Hostile",
+    "Scale",
+    "blocking",
+    "unchecked",
+]
 
 
-class BackendSuite(
+class Contract(
     Inserting,
     Claiming,
     Applying,
     Walking,
     Living,
-    Racing,
-    Crowding,
-    Repeating,
     Sweeping,
     Reading,
     Waiting,
@@ -75,4 +73,29 @@ class BackendSuite(
     Settings,
     Twins,
 ):
+    """What each verb does, told one caller at a time."""
+
+
+class Concurrent(Racing, Crowding):
+    """What still holds when threads and processes race."""
+
+
+class Hostile(Repeating):
+    """What still holds when answers are lost, processes die, and runs come back too late."""
+
+
+class Scale(Ground):
+    """What still holds with very many jobs."""
+
+
+class BackendSuite(Contract, Concurrent, Hostile, Scale):
     """All claims."""
+
+
+LEVELS: Final[Mapping[str, type[Ground]]] = {
+    "contract": Contract,
+    "concurrent": Concurrent,
+    "hostile": Hostile,
+    "scale": Scale,
+}
+"""The levels by name, in the order in which a backend in the making comes to them."""

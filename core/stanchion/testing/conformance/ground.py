@@ -1,7 +1,7 @@
 """What every group of claims stands on: fixtures, hooks, and what is looked at after each test."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -22,8 +22,17 @@ def unchecked(reason: str) -> Callable[[F], F]:
     return mark
 
 
+def lacks(backend: object, capability: type) -> str:
+    """The reason why a claim about a capability is skipped."""
+    meaning = (capability.__doc__ or "").partition("\n")[0]
+    return f"{type(backend).__name__} does not have the capability {capability.__name__} ({meaning})"
+
+
 class Ground:
     """The fixtures and hooks of a backend's suite. A subclass must give the fixture `backend`."""
+
+    TITLE: ClassVar[str] = ""
+    """What the backend is called in reports; the name of the test class unless given."""
 
     @pytest.fixture
     def clock(self) -> VirtualClock:
@@ -32,6 +41,13 @@ class Ground:
 
     def reopen(self, backend: Backend, namespace: str) -> Backend | None:
         """Another backend on the same store, in another namespace; none where a store cannot be shared."""
+        return None
+
+    def address(self, backend: Backend) -> tuple[str, str] | None:
+        """The URL and the namespace by which another process opens the same store; none if none can.
+
+        That is what `stanchion.config.open_backend` takes. There the backend goes by its own clock.
+        """
         return None
 
     def dump(self, backend: Backend) -> Any:

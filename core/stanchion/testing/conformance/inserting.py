@@ -211,7 +211,9 @@ class Inserting(Ground):
         """Two namespaces on one store do not see each other's queues, jobs and unique keys."""
         other = self.reopen(backend, "elsewhere")
         if other is None:
-            pytest.skip("this backend's stores cannot be shared: `reopen` gives none")
+            pytest.skip(
+                "`reopen` gives none: it is to open another backend on the same store, in another namespace"
+            )
         try:
             inserted(backend, an_item("a", unique="digest", scope="end"))
 

@@ -8,7 +8,7 @@ from stanchion.backend import Backend, HasAsync, HasDeadlines
 from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion.testing.conformance.blocking import blocking
-from stanchion.testing.conformance.ground import Ground
+from stanchion.testing.conformance.ground import Ground, lacks
 from stanchion.testing.conformance.making import (
     QUEUE,
     a_claim,
@@ -103,7 +103,7 @@ class Twins(Ground):
     def test_a_twin_with_a_deadline_serves_the_same_jobs(self, backend: Backend) -> None:
         """Its connections are its own: closing it leaves the backend open."""
         if not isinstance(backend, HasDeadlines):
-            pytest.skip(f"{type(backend).__name__} does not have the capability HasDeadlines")
+            pytest.skip(lacks(backend, HasDeadlines))
         twin = backend.within(timedelta(seconds=5))
         inserted(backend, an_item())
         claimed = a_claim(twin)
@@ -114,7 +114,7 @@ class Twins(Ground):
     def test_an_async_twin_serves_the_same_jobs(self, backend: Backend) -> None:
         """On a loop of its own."""
         if not isinstance(backend, HasAsync):
-            pytest.skip(f"{type(backend).__name__} does not have the capability HasAsync")
+            pytest.skip(lacks(backend, HasAsync))
         inserted(backend, an_item())
         with blocking(backend.to_async) as twin:
             claimed = a_claim(twin)

@@ -9,7 +9,7 @@ import pytest
 
 from stanchion.backend import Backend, Topic, Watch, WatchesJobs
 from stanchion.states import FINAL, State
-from stanchion.testing.conformance.ground import Ground
+from stanchion.testing.conformance.ground import Ground, lacks
 from stanchion.testing.conformance.making import QUEUE, a_change, an_item, change, inserted, taken, the
 
 PATIENCE = 10.0
@@ -32,7 +32,7 @@ class Watching(Ground):
     def watcher(self, backend: Backend) -> WatchesJobs:
         """The backend, if it has the capability."""
         if not isinstance(backend, WatchesJobs):
-            pytest.skip(f"{type(backend).__name__} does not have the capability WatchesJobs")
+            pytest.skip(lacks(backend, WatchesJobs))
         return backend
 
     @pytest.fixture
