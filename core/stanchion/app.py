@@ -1,6 +1,7 @@
 """The application: tasks, enqueuing, and asking about jobs and queues."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from msgspec.structs import replace
@@ -97,10 +98,14 @@ class Task(Generic[P, R]):
 class Queue:
     """A queue, as an application sees it."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine = engine
+    def __init__(self, app: "Stanchion", name: str) -> None:
+        self._app = app
         self.name = check_name(name)
         """Its name."""
+
+    @property
+    def _engine(self) -> Engine:
+        return self._app.engine  # asked for each time: `override` changes it
 
     def pause(self) -> None:
         """Hand out no more jobs; running ones go on. Pausing twice is harmless."""
@@ -177,6 +182,44 @@ class Stanchion:
         """The registered tasks by name."""
         self.plugins = Plugins(self.config.plugins)
         self.engine = Engine(open_backend(self.config.backend, self.config.namespace, clock), self.plugins)
+
+    @contextmanager
+    def override(
+        self,
+        backend: str | None = None,
+        *,
+        namespace: str | None = None,
+        plugins: Iterable[object] | None = None,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> Iterator[Self]:
+        """Put other settings over this application's own for a while: `with app.override("memory://"): …`.
+
+        Its tasks and queues go with it, wherever they were imported. The store it had before is out of reach until
+        the end, also for handles of jobs made before: they raise `BackendError`. The store that is opened here is
+        closed at the end. Takes what `Stanchion` takes.
+
+        Raises:
+            ConfigError: There is no such setting, or the backend or a plugin cannot be used.
+            InvalidArgument: A setting's value cannot be used.
+        """
+        before = self.config, self.plugins, self.engine
+        config = self.config.but({"backend": backend, "namespace": namespace, "plugins": plugins, **settings})
+        loaded = self.plugins if plugins is None else Plugins(config.plugins)
+        with ExitStack() as ending:
+            ending.callback(self._use, *before)
+            engine = self.engine
+            if (backend, namespace, clock) != (None, None, None):
+                store = open_backend(config.backend, config.namespace, clock)
+                ending.callback(store.close)
+                ending.enter_context(engine.set_aside(f"{self!r} is out of reach: it is overridden"))
+                engine = Engine(store, loaded)
+            self._use(config, loaded, engine)
+            yield self
+
+    def _use(self, config: Config, plugins: Plugins, engine: Engine) -> None:
+        self.config, self.plugins, self.engine = config, plugins, engine
+        engine.plugins = plugins
 
     @overload
     def task(self, handler: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
@@ -262,7 +305,7 @@ class Stanchion:
         Raises:
             InvalidArgument: It is no name for a queue.
         """
-        return Queue(self.engine, name)
+        return Queue(self, name)
 
     def queues(self) -> Mapping[str, QueueSettings]:
         """The queues that exist, and their settings."""

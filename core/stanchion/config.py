@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 
 from stanchion.backend import Backend, Clock
 from stanchion.errors import ConfigError, InvalidArgument
@@ -117,18 +117,33 @@ class Config:
             ConfigError: A setting does not exist, or a file cannot be read.
             InvalidArgument: A setting's value cannot be used.
         """
-        known = [attribute.name for attribute in fields(cls)]
-        given = {name: value for name, value in arguments.items() if value is not None}
         environment = {
-            name: os.environ[f"STANCHION_{name.upper()}"]
-            for name in known
-            if os.environ.get(f"STANCHION_{name.upper()}")
+            attribute.name: os.environ[f"STANCHION_{attribute.name.upper()}"]
+            for attribute in fields(cls)
+            if os.environ.get(f"STANCHION_{attribute.name.upper()}")
         }
-        settings = {**_from_files(directory), **environment, **given}
-        unknown = sorted(settings.keys() - set(known))
-        if unknown:
-            raise ConfigError(f"no setting is named {unknown[0]!r}; there are: {', '.join(known)}")
-        return cls(**settings)
+        return cls(**_known({**_from_files(directory), **environment, **_given(arguments)}))
+
+    def but(self, arguments: Mapping[str, Any]) -> Self:
+        """These settings with some changed; values that are none were not given.
+
+        Raises:
+            ConfigError: There is no such setting.
+            InvalidArgument: A setting's value cannot be used.
+        """
+        return evolve(self, **_known(_given(arguments)))
+
+
+def _given(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = [attribute.name for attribute in fields(Config)]
+    unknown = sorted(settings.keys() - set(known))
+    if unknown:
+        raise ConfigError(f"no setting is named {unknown[0]!r}; there are: {', '.join(known)}")
+    return settings
 
 
 def _from_files(directory: "Path | None") -> Mapping[str, Any]:

@@ -4,11 +4,12 @@ Everything is an operation (see `stanchion.steps`), so that it serves sync and a
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from os import urandom
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -85,6 +86,16 @@ class Report(msgspec.Struct, frozen=True):
     """How long the run took, by the worker's monotonic clock."""
 
 
+class _OutOfReach:
+    """Stands in for a backend that must not be called."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, verb: str) -> Any:
+        raise BackendError(self._why)
+
+
 class Engine:
     """Runs operations on one backend, for one application."""
 
@@ -132,6 +143,19 @@ class Engine:
         twin = self._twins.pop(asyncio.get_running_loop(), None)
         if twin is not None and isinstance(self.backend, HasAsync):
             await twin.close()
+
+    @contextmanager
+    def set_aside(self, why: str) -> Iterator[None]:
+        """Keep every call from the backend for a while, even those of handles and workers made before.
+
+        They raise `BackendError`, which says why.
+        """
+        backend, twins = self.backend, self._twins
+        self.backend, self._twins = cast("Backend", _OutOfReach(why)), {}
+        try:
+            yield
+        finally:
+            self.backend, self._twins = backend, twins
 
     def within(self, deadline: timedelta) -> "Engine":
         """An engine on the same store that tries each call once and up to a deadline, on connections of its own."""

@@ -3,17 +3,14 @@
 import logging
 import os
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
-from attrs import evolve
 
 from stanchion.app import Stanchion
 from stanchion.cli.store import refuse_local, store_options
-from stanchion.config import open_backend
-from stanchion.engine import Engine
-from stanchion.errors import StanchionError
+from stanchion.errors import ConfigError, StanchionError
+from stanchion.finding import application
 
 if TYPE_CHECKING:
     from stanchion.worker import Worker
@@ -51,7 +48,8 @@ def worker(
     concurrency: int | None,
     burst: bool,
     verbose: bool,
-    **store: str | None,
+    backend: str | None,
+    namespace: str | None,
 ) -> None:
     """Run the jobs of an application until stopped.
 
@@ -59,9 +57,9 @@ def worker(
     one ends the grace. Options given here win over the application's own settings. The log goes to standard error.
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT)
-    app = overridden(loaded(where, app_dir), concurrency=concurrency, **store)
-    refuse_local(app.engine.backend, "worker")
-    _work(app, _names(queues), burst=burst)
+    with loaded(where, app_dir).override(backend, namespace=namespace, concurrency=concurrency) as app:
+        refuse_local(app.engine.backend, "worker")
+        _work(app, _names(queues), burst=burst)
 
 
 def loaded(where: str, app_dir: str | None) -> Stanchion:
@@ -70,40 +68,12 @@ def loaded(where: str, app_dir: str | None) -> Stanchion:
     Raises:
         click.BadParameter: There is no such module or attribute, or it is no application.
     """
-    name, _, attribute = where.partition(":")
-    if not name or not attribute:
-        raise click.BadParameter(f"{where!r} is not <module>:<attribute>", param_hint="--app")
     if app_dir is not None:
         sys.path.insert(0, app_dir)
     try:
-        found: Any = import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module was found, and lacks something itself
-        raise click.BadParameter(
-            f"no module {error.name!r} on the import path; --app-dir DIR adds a directory", param_hint="--app"
-        ) from error
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if not isinstance(found, Stanchion):
-        raise click.BadParameter(f"{where!r} is no Stanchion application", param_hint="--app")
-    return found
-
-
-def overridden(app: Stanchion, **settings: Any) -> Stanchion:
-    """The application with the settings that are given put over its own.
-
-    Its tasks ask it for its engine each time, so those imported before this use the new one.
-
-    Raises:
-        ConfigError: The backend cannot be used.
-        InvalidArgument: A setting's value cannot be used.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    app.config = evolve(app.config, **given)
-    if given.keys() & {"backend", "namespace"}:
-        app.engine = Engine(open_backend(app.config.backend, app.config.namespace), app.plugins)
-    return app
+        return application(where, "--app-dir DIR adds a directory")
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param_hint="--app") from error
 
 
 def _names(queues: str | None) -> list[str] | None:
