@@ -17,6 +17,8 @@ class OnFakeRedis(BackendSuite):
     """What its sync and async verbs have in common."""
 
     RACERS = 4
+    SIZE = 500
+    QUEUES = 20
 
     @pytest.fixture
     def opened(self, clock: VirtualClock) -> Iterator[RedisBackend]:

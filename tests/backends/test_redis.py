@@ -29,6 +29,9 @@ class OnRedis(BackendSuite):
     def reopen(self, backend: Backend, namespace: str) -> Backend:
         return RedisBackend(self.url, namespace=f"{self.namespace}:{namespace}", clock=self.clock)
 
+    def address(self, backend: Backend) -> tuple[str, str]:
+        return self.url, self.namespace
+
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
 

@@ -35,13 +35,17 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgut
 from stanchion.testing.conformance.applying import Applying  # noqa: E402 - asserts are rewritten only before
 from stanchion.testing.conformance.blocking import blocking  # noqa: E402
 from stanchion.testing.conformance.claiming import Claiming  # noqa: E402
+from stanchion.testing.conformance.dying import Dying  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
+from stanchion.testing.conformance.growing import Growing  # noqa: E402
 from stanchion.testing.conformance.inserting import Inserting  # noqa: E402
+from stanchion.testing.conformance.lagging import Lagging  # noqa: E402
 from stanchion.testing.conformance.living import Living  # noqa: E402
 from stanchion.testing.conformance.racing import Crowding, Racing  # noqa: E402
 from stanchion.testing.conformance.reading import Reading  # noqa: E402
 from stanchion.testing.conformance.repeating import Repeating  # noqa: E402
 from stanchion.testing.conformance.settings import Settings, Twins  # noqa: E402
+from stanchion.testing.conformance.sharing import Sharing  # noqa: E402
 from stanchion.testing.conformance.sweeping import Sweeping  # noqa: E402
 from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
 from stanchion.testing.conformance.walking import Walking  # noqa: E402
@@ -76,15 +80,15 @@ class Contract(
     """What each verb does, told one caller at a time."""
 
 
-class Concurrent(Racing, Crowding):
+class Concurrent(Racing, Crowding, Sharing):
     """What still holds when threads and processes race."""
 
 
-class Hostile(Repeating):
+class Hostile(Repeating, Lagging, Dying):
     """What still holds when answers are lost, processes die, and runs come back too late."""
 
 
-class Scale(Ground):
+class Scale(Growing):
     """What still holds with very many jobs."""
 
 
