@@ -35,6 +35,13 @@ def blocking(make: Callable[[], AsyncBackend]) -> Iterator[Backend]:
         loop.end()
 
 
+def called(backend: object) -> str:
+    """What a backend is called in a reason: its class, or the one of the async backend that is driven here."""
+    if isinstance(backend, Blocking):
+        return f"{type(backend._backend).__name__} (async, driven by `blocking`)"
+    return type(backend).__name__
+
+
 async def _made(make: Callable[[], T]) -> T:
     return make()
 

@@ -7,6 +7,7 @@ import pytest
 
 from stanchion.backend import Backend
 from stanchion.testing.clock import VirtualClock
+from stanchion.testing.conformance.blocking import called
 from stanchion.testing.conformance.invariants import broken, everything
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +26,7 @@ def unchecked(reason: str) -> Callable[[F], F]:
 def lacks(backend: object, capability: type) -> str:
     """The reason why a claim about a capability is skipped."""
     meaning = (capability.__doc__ or "").partition("\n")[0]
-    return f"{type(backend).__name__} does not have the capability {capability.__name__} ({meaning})"
+    return f"{called(backend)} does not have the capability {capability.__name__} ({meaning})"
 
 
 class Ground:

@@ -10,6 +10,7 @@ import pytest
 from stanchion.backend import Backend
 from stanchion.config import open_backend
 from stanchion.states import State
+from stanchion.testing.conformance.blocking import called
 from stanchion.testing.conformance.crew import PATIENCE, a_crew, eventually
 from stanchion.testing.conformance.ground import Ground
 from stanchion.testing.conformance.invariants import broken, listed
@@ -29,7 +30,7 @@ class Shared(Ground):
     def whereabouts(self, backend: Backend) -> tuple[str, str]:
         """The URL and the namespace of the store."""
         if backend.limits.local:
-            pytest.skip(f"{type(backend).__name__} keeps its store in this process alone (`Limits.local`)")
+            pytest.skip(f"{called(backend)} keeps its store in this process alone (`Limits.local`)")
         found = self.address(backend)
         if found is None:
             pytest.skip(
