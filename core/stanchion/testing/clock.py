@@ -18,14 +18,14 @@ class VirtualClock:
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start.replace(microsecond=start.microsecond // 1000 * 1000)
-        self._subscribers: dict[object, Callable[[], None]] = {}
+        self._subscribers: dict[object, Callable[[], object]] = {}
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
         """The instant it is."""
         return self._now
 
-    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, wake: Callable[[], object]) -> Callable[[], None]:
         """Call `wake` whenever the time was moved; the answer ends that."""
         ticket = object()
         with self._lock:
