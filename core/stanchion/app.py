@@ -278,11 +278,11 @@ class Stanchion:
         Raises:
             InvalidArgument: It is no name for a queue, or no state.
         """
-        return self._pages(check_name(queue), _state(state))
+        return self._pages(check_name(queue), check_state(state))
 
     def ajobs(self, queue: str, state: State | str) -> AsyncIterator[Job[Any]]:
         """`jobs`, async."""
-        return self._apages(check_name(queue), _state(state))
+        return self._apages(check_name(queue), check_state(state))
 
     def _pages(self, queue: str, state: State) -> Iterator[Job[Any]]:
         cursor, more = None, True
@@ -376,7 +376,12 @@ class TaskDecorator:
         return Task(self._app, definition)
 
 
-def _state(state: State | str) -> State:
+def check_state(state: State | str) -> State:
+    """Return the state of this name.
+
+    Raises:
+        InvalidArgument: There is none.
+    """
     try:
         return State(state)
     except ValueError:

@@ -255,20 +255,39 @@ class Signature:
         return payload
 
     def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Stored arguments, restored by the type hints.
+        """Stored arguments, restored by the type hints, as they are passed to the handler.
 
         Raises:
             Unreadable: They do not fit the signature.
         """
+        bound = self._restored(payload)
+        if self._plain:
+            return msgspec.structs.astuple(bound), {}
+        return self._unbind(bound)
+
+    def named(self, payload: bytes | msgspec.Raw) -> dict[str, Any]:
+        """Stored arguments, restored by the type hints, by the names of their parameters.
+
+        Raises:
+            Unreadable: They do not fit the signature.
+        """
+        return msgspec.structs.asdict(self._restored(payload))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the parameters."""
+        return [name for name, _ in self._kinds]
+
+    def _restored(self, payload: bytes | msgspec.Raw) -> msgspec.Struct:
         try:
-            bound = self._decoder.decode(payload)
+            return self._decoder.decode(payload)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise Unreadable(
                 f"stored arguments do not fit task {self._task}{self._signature}: {error}"
             ) from error
-        if self._plain:
-            return msgspec.structs.astuple(bound), {}
-        return self._unbind(bound)
+
+    def __str__(self) -> str:
+        return f"{self._task}{self._signature}"
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> msgspec.Struct:
         bound = self._signature.bind(*args, **kwargs)

@@ -32,6 +32,7 @@ async def perform(
         raw, run.policy = decode_spec(run.record.spec)
         args, kwargs = definition.signature.decode(raw)
     except Exception as error:  # noqa: BLE001 - the types in a signature may raise anything
+        run.error = error
         return Failed(failure=failure_of(error, run.record.run), for_good=True)
     run.job = RunningJob(run.record, run.policy)  # first: whoever sets `stop` tells the job, if there is one
     if run.stop is not None:
@@ -119,6 +120,7 @@ def _text(reason: object) -> str:
 
 
 def _raised(run: Run, job: RunningJob, error: BaseException) -> Ended:
+    run.error = error
     if run.stop is Stop.CANCEL:
         return _with_notes(job, Cancelled())
     if run.stop is Stop.SHUTDOWN:

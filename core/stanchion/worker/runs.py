@@ -45,6 +45,7 @@ class Run:
         "beat_at",
         "definition",
         "ended_at",
+        "error",
         "job",
         "lease_ends",
         "policy",
@@ -69,6 +70,8 @@ class Run:
         self.started_at = claimed_at
         self.ended_at: float | None = None
         """When the handler left, by the monotonic clock; none while it is in there."""
+        self.error: BaseException | None = None
+        """What was raised, by the handler or around it; for tests, which raise it again."""
         self.lease_ends = claimed_at + lease
         self.beat_at = claimed_at + lease / 3
         self.stop: Stop | None = None

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from stanchion.jobs import Record, new_key
 from stanchion.payloads import failure_of, policy_of
 from stanchion.queries import Claimed
 from stanchion.queues import check_name
+from stanchion.tasks import Definition
 from stanchion.worker.executors import perform
 from stanchion.worker.keeper import Keeper
 from stanchion.worker.runs import Run, Stop, monotonic
@@ -71,7 +72,7 @@ class Worker:
         self._held: list[Run] = []
         self._stopping = self._nudged = self._over = False
         self._begin()
-        self._threads = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
+        self._threads: Executor = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
 
     def run(self) -> None:
         """Work until stopped by SIGTERM or SIGINT, or for a burst until there is nothing to do.
@@ -150,14 +151,17 @@ class Worker:
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
 
-    async def step(self) -> int:
+    async def step(self, *, limit: int | None = None) -> int:
         """Sweep once, claim once, run what was claimed to its end and settle it; how many were.
 
         For tests: no keeper runs, so with a virtual clock nothing happens but this.
+
+        Args:
+            limit: How many to claim at most; as many as a worker runs at a time unless given.
         """
         self._begin()
         await self._engine.arun(self._engine.sweep(self.queues))
-        claimed = await self._claim(self._config.concurrency)
+        claimed = await self._claim(self._config.concurrency if limit is None else limit)
         delivery = asyncio.create_task(self._outbox.deliver())
         try:
             tasks = [run.task for run in self._runs.values() if run.task is not None]
@@ -274,11 +278,14 @@ class Worker:
         run = Run(record, claimed_at, self._config.lease.total_seconds())
         self._runs[record.id, record.claim] = run
         self._active += 1
-        definition = self._app.tasks.get(record.task)
+        definition = self._definition(record.task)
         run.task = asyncio.create_task(perform(run, definition, self._app.plugins, self._threads))
         run.task.add_done_callback(partial(self._done, run))
         if self._stopping:
             run.task.cancel()  # before it starts: it is handed back untouched
+
+    def _definition(self, task: str) -> Definition | None:
+        return self._app.tasks.get(task)
 
     def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
         """The handler has left, or was never entered: send what it means, unless that is decided already."""
