@@ -11,15 +11,13 @@ from stanchion.errors import BackendError
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
 from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, State
+from stanchion.states import SWEPT, WAITING, State
 from stanchion_memory.store import Shelf, cursor_of, place_of
 
 LIMITS: Final = Limits(batch=100, local=True)
 """The batch is the Redis backend's, so that tests on memory split work as production does."""
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_WAITING: Final = (State.SCHEDULED, State.RETRYING)
-_SWEPT: Final = (State.RUNNING, *_WAITING, State.BLOCKED, *sorted(FINAL))
 
 
 class MemoryBackend:
@@ -78,11 +76,11 @@ class MemoryBackend:
             self._woken.difference_update(queues)
             more = [queue for queue in queues if self._has_queued(queue)]
             self._wake(*more)
-            clocks = [at for shelf in active if (at := shelf.next_due_at(_WAITING))]
+            clocks = [at for shelf in active if (at := shelf.next_due_at(WAITING))]
             return Claimed(records=taken, now=now, more=bool(more), next_due_at=min(clocks, default=None))
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
-        due = [record for state in _WAITING for record in shelf.due(state, now, LIMITS.batch)]
+        due = [record for state in WAITING for record in shelf.due(state, now, LIMITS.batch)]
         for record in sorted(due, key=place_of)[: LIMITS.batch]:
             shelf.put(promoted(record, tail=shelf.tail))
 
@@ -117,7 +115,7 @@ class MemoryBackend:
         with self._open():
             now = self.now()
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
-            found = [one for state in _SWEPT for shelf in shelves for one in shelf.due(state, now, limit)]
+            found = [one for state in SWEPT for shelf in shelves for one in shelf.due(state, now, limit)]
             return Due(now=now, records=found[:limit])
 
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
@@ -205,7 +203,7 @@ class MemoryBackend:
 
     def _wake_for(self, record: Record) -> None:
         shelf = self._shelves[record.queue]
-        earliest = record.state in _WAITING and shelf.index[record.state][0][-1] == record.id
+        earliest = record.state in WAITING and shelf.index[record.state][0][-1] == record.id
         if record.state is State.QUEUED or earliest:
             self._wake(record.queue)
 

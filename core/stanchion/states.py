@@ -124,6 +124,12 @@ FIRST: Final = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 FINAL: Final = frozenset({State.COMPLETED, State.FAILED, State.TIMED_OUT, State.CANCELLED})
 """The states that only `retry`, `delete` and `expire` leave."""
 
+WAITING: Final = (State.SCHEDULED, State.RETRYING)
+"""The states whose clock says when the job may start: a claim queues those whose time has come."""
+
+SWEPT: Final = (State.RUNNING, *WAITING, State.BLOCKED, *sorted(FINAL))
+"""The states with a clock, in the order in which a sweep looks at them: what a worker's death left comes first."""
+
 
 def _to(*states: State | None) -> frozenset[State | None]:
     return frozenset(states)

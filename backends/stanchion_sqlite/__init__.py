@@ -1,0 +1,34 @@
+"""The SQLite backend of Stanchion: `sqlite:///jobs.db`, a file that the processes of one machine share."""
+
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from stanchion.backend import Clock
+from stanchion.errors import ConfigError
+from stanchion_sqlite.backend import SqliteBackend
+
+__all__ = ["SqliteBackend", "open"]
+
+
+def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBackend:
+    """Open a file: `sqlite:///jobs.db` in the working directory, `sqlite:////var/lib/jobs.db` anywhere.
+
+    `?synchronous=normal` writes faster, and may lose the last moments when the power fails; see docs/sqlite.md.
+
+    Raises:
+        ConfigError: The URL names no file, or an option that does not exist.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or not path or path == ":memory:" or parts.fragment:
+        raise ConfigError(
+            f"a SQLite backend's URL is sqlite:///jobs.db or sqlite:////absolute/path.db, not {url!r}; "
+            "for jobs in memory there is memory://"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    synchronous = options.pop("synchronous", "full")
+    if options or synchronous not in ("full", "normal"):
+        raise ConfigError(
+            f"the one option of a SQLite backend is synchronous=full or normal, not {parts.query!r}"
+        )
+    return SqliteBackend(Path(path).absolute(), namespace=namespace, synchronous=synchronous, clock=clock)

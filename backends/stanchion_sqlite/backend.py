@@ -1,0 +1,221 @@
+"""The SQLite backend: the contract over one file, which any number of processes of one machine share."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from stanchion.backend import Clock, Limits, Topic
+from stanchion.changes import Applied, Change, Refused
+from stanchion.jobs import Item, Record, split_id
+from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.queues import QueueSettings
+from stanchion.states import SWEPT, State
+from stanchion_sqlite.database import Database, statement
+from stanchion_sqlite.news import Bell, SqliteWatch
+from stanchion_sqlite.rows import Found, as_json, found_among, to_ms, unreadable
+from stanchion_sqlite.transaction import QueueRow, Transaction, queue_row
+
+LIMITS: Final = Limits(batch=100, local=False)
+"""A batch is one transaction: long enough to share one write to the disk, short enough not to hold up a loop."""
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_FIRST: Final = (-(1 << 62), 0, 0)
+"""Before every place."""
+
+
+class SqliteBackend:
+    """Jobs in a file; safe to use from any thread, and after a fork.
+
+    Args:
+        path: The file; it is made when it is first needed.
+
+        namespace: Whose queues.
+
+        synchronous: `full`: what was answered survives a loss of power. `normal`: the last moments may be lost then.
+
+        clock: For tests.
+    """
+
+    def __init__(
+        self, path: Path, *, namespace: str, synchronous: str = "full", clock: Clock | None = None
+    ) -> None:
+        self._database = Database(path, synchronous)
+        self._bell = Bell(self._database)
+        self._namespace, self._clock = namespace, clock
+        self._acted_on: dict[int, int] = {}
+        """How often queues had been woken when this process last claimed from them, or woke somebody."""
+        self._moved: set[str] = set()
+        """Queues for which an injected clock was moved."""
+
+    @property
+    def limits(self) -> Limits:
+        return LIMITS
+
+    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
+        with self._writing(split_id(item.id)[0] for item in items) as transaction:
+            return [transaction.insert(item) for item in items]
+
+    def claim(
+        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
+    ) -> Claimed:
+        with self._writing(queues) as transaction:
+            now = transaction.now
+            again = transaction.claimed_before(claim_id)
+            if again is not None:
+                return Claimed(records=again, now=now, more=False, next_due_at=None)
+            ends = now + lease // _MILLISECOND * _MILLISECOND
+            taken: list[Found] = []
+            there = [transaction.queues[name] for name in queues if name in transaction.queues]
+            active = [queue for queue in there if not queue.settings.paused]
+            for queue in active:
+                transaction.promote(queue, LIMITS.batch)
+                left = limit - len(taken)
+                taken += transaction.take(queue, left, claim=claim_id, worker=worker, ends=ends)
+            transaction.remember(claim_id, taken, ends)
+            more = [queue for queue in active if transaction.has_queued(queue)]
+            clocks = [at for queue in active if (at := transaction.next_due(queue))]
+        self._act_on(there)
+        self._pass_on(more)
+        records = [job.record for job in taken]
+        return Claimed(records=records, now=now, more=bool(more), next_due_at=min(clocks, default=None))
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
+        with self._writing(split_id(change.job_id)[0] for change in changes) as transaction:
+            return transaction.apply(changes)
+
+    def due(self, queues: Sequence[str], limit: int) -> Due:
+        now, jobs, others = self.now(), list[Found](), list[int]()
+        with self._database.reading() as connection:
+            numbers = self._numbers(connection, queues)
+            for state, (name, number) in product(SWEPT, numbers.items()):
+                place = (number, state, to_ms(now), limit - len(jobs))
+                rows = connection.execute(statement("due"), place).fetchall()
+                readable, unreadable = found_among(name, rows)
+                jobs += readable
+                others += unreadable
+        if others:
+            with self._writing(()) as transaction:
+                transaction.put_aside(others)
+        return Due(now=now, records=[job.record for job in jobs])
+
+    def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        keys: dict[str, list[str]] = {}
+        for name, key in map(split_id, ids):
+            keys.setdefault(name, []).append(key)
+        jobs: dict[str, Record] = {}
+        with self._database.reading() as connection:
+            for name, number in self._numbers(connection, keys).items():
+                rows = connection.execute(statement("get"), (as_json(keys[name]), number)).fetchall()
+                jobs |= {job.record.id: job.record for job in found_among(name, rows)[0]}
+        return [jobs.get(job_id) for job_id in ids]
+
+    def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
+        behind = _FIRST if cursor is None else tuple(map(int, cursor.split(" ")))
+        with self._database.reading() as connection:
+            number = self._numbers(connection, [queue]).get(queue)
+            rows = connection.execute(statement("list"), (number, state, *behind, LIMITS.batch)).fetchall()
+        records = [job.record for job in found_among(queue, rows)[0]]
+        if len(rows) < LIMITS.batch:
+            return Page(records=records, cursor=None)
+        rowid, *_, major, minor = rows[-1]
+        return Page(records=records, cursor=f"{major} {minor} {rowid}")
+
+    def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
+        counts = {name: dict.fromkeys(State, 0) for name in queues}
+        with self._database.reading() as connection:
+            for name, number in self._numbers(connection, queues).items():
+                found = dict(connection.execute(statement("count"), (number,)).fetchall())
+                counts[name] = {state: found.get(state, 0) for state in State}
+        return counts
+
+    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+        forget = self._clock.subscribe(lambda: self._clock_moved(queues)) if self._clock else None
+        try:
+            return self._bell.wait_until(lambda: self._are_woken(queues), timeout)
+        finally:
+            if forget:
+                forget()
+
+    def _clock_moved(self, queues: Iterable[str]) -> None:
+        self._moved.update(queues)
+        self._bell.ring()
+
+    def _are_woken(self, queues: Sequence[str]) -> bool:
+        moved = self._moved.intersection(queues)
+        self._moved -= moved
+        with self._database.reading() as connection:
+            rows = connection.execute(statement("queues"), (self._namespace, as_json(queues))).fetchall()
+        woken = [one for one in map(queue_row, rows) if one.wakes and one.wakes != self._acted_on.get(one.id)]
+        self._act_on(woken)
+        return bool(moved or woken)
+
+    def _act_on(self, queues: Iterable[QueueRow]) -> None:
+        self._acted_on.update((queue.id, queue.wakes) for queue in queues)
+
+    def _pass_on(self, queues: Iterable[QueueRow]) -> None:
+        """Wake whoever waits in this process next: there is more to claim."""
+        for queue in queues:
+            self._acted_on.pop(queue.id, None)
+            self._bell.ring()
+
+    def queues(self) -> Mapping[str, QueueSettings]:
+        with self._database.reading() as connection:
+            rows = connection.execute(statement("all_queues"), (self._namespace,)).fetchall()
+        return {queue.name: queue.settings for queue in map(queue_row, rows)}
+
+    def configure(self, queue: str, settings: QueueSettings) -> None:
+        with self._writing([queue]) as transaction:
+            row = transaction.queue(queue)
+            row.settings, row.changed = settings, True
+            if not settings.paused:
+                row.wake()
+
+    def forget(self, queue: str) -> bool:
+        with self._database.writing() as connection:
+            connection.execute(statement("forget"), (self._namespace, queue))
+            return queue not in self._numbers(connection, [queue])
+
+    def now(self) -> datetime:
+        now = self._clock.now() if self._clock else datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+    def check(self, queue: str, cursor: str | None = None) -> CheckPage:
+        with self._database.reading() as connection:
+            damage = [] if cursor else connection.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
+            number = self._numbers(connection, [queue]).get(queue)
+            place = (number, cursor or "", LIMITS.batch)
+            rows = connection.execute(statement("check"), place).fetchall()
+        findings = [
+            Finding(fault=Fault.CORRUPT, where="stanchion_jobs", detail=words)
+            for (words,) in damage
+            if words != "ok"
+        ]
+        findings += unreadable(queue, rows)
+        return CheckPage(findings=findings, cursor=rows[-1][2] if len(rows) == LIMITS.batch else None)
+
+    def watch(self, queues: Sequence[str], topic: Topic) -> SqliteWatch:
+        """See `stanchion.backend.WatchesJobs`."""
+        return SqliteWatch(self._database, self._bell, self._namespace, queues, topic)
+
+    def close(self) -> None:
+        self._bell.close()
+        self._database.close()
+
+    @contextmanager
+    def _writing(self, names: Iterable[str]) -> Iterator[Transaction]:
+        with self._database.writing() as connection:
+            transaction = Transaction(connection, self._namespace, self.now(), dict.fromkeys(names))
+            yield transaction
+            heard = transaction.finish()
+        if heard:
+            self._bell.ring()
+
+    def _numbers(self, connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:
+        """The ids of those of these queues that exist, by their names, in their order."""
+        rows = connection.execute(statement("queues"), (self._namespace, as_json(list(names)))).fetchall()
+        numbers = {row[1]: row[0] for row in rows}
+        return {name: numbers[name] for name in names if name in numbers}

@@ -1,0 +1,227 @@
+"""The file: how it is opened, made and brought up to date, and how transactions are run on it."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from stanchion.errors import BackendError, StanchionError, Unavailable
+
+PATIENCE: Final = 10.0
+"""Seconds that a transaction waits while other processes write, before it gives up."""
+
+MODE: Final = 0o600
+"""Of a new file: arguments and results are in it. SQLite gives the files beside it the same."""
+
+OLDEST: Final = (3, 35, 0)
+"""The first SQLite that has RETURNING."""
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of statements/<name>.sql."""
+    return (files(__package__) / "statements" / f"{name}.sql").read_text("utf-8")
+
+
+@cache
+def schema() -> tuple[str, ...]:
+    """The steps that make the tables from nothing, oldest first: the files of schema/, by number."""
+    steps = sorted((files(__package__) / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0]))
+    return tuple(step.read_text("utf-8") for step in steps)
+
+
+class Database:
+    """A file, and this process's two connections to it: one that writes and one that reads, each behind a lock.
+
+    They are opened when they are first needed. A child that was made by `fork` opens its own.
+
+    Args:
+        path: The file.
+
+        synchronous: SQLite's pragma of that name: `full` or `normal`.
+    """
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._parents: list[object] = []
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction in which nobody else writes; it is made whole, or not at all."""
+        self._look_around()
+        with self._write_lock, self._translated():
+            connection = self._writer = self._writer or self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for SELECTs. Each sees everything that was committed before it."""
+        self._look_around()
+        with self._read_lock, self._translated():
+            if self._reader is None:
+                with self.writing():
+                    pass  # now the tables are there
+                self._reader = self._connected()
+                self._reader.execute("PRAGMA query_only = ON")
+            yield self._reader
+
+    def version(self) -> int:
+        """A number that is another one after any commit to the file, whoever made it."""
+        with self.reading() as connection:
+            number: int = connection.execute("PRAGMA data_version").fetchone()[0]
+            return number
+
+    def close(self) -> None:
+        """Close the connections; the last one of all processes tidies up the files beside the database."""
+        self._closed = True
+        if os.getpid() != self._pid:
+            return
+        with self._read_lock, self._write_lock:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+
+    def _look_around(self) -> None:
+        if self._closed:
+            raise BackendError(f"the backend on {self.path} is closed")
+        if os.getpid() != self._pid:
+            # Closing what the parent opened would drop the parent's locks: keep it, and never touch it.
+            self._parents += [self._writer, self._reader]
+            self._begin()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if self._closed:
+            raise BackendError(f"the backend on {self.path} is closed")
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = self._connected()
+        try:
+            bring_up_to_date(connection, self.path, schema())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connected(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise BackendError(
+                f"SQLite {sqlite3.sqlite_version} is too old, 3.35 or newer is needed: use another Python build"
+            )
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
+        except OSError as error:
+            raise BackendError(f"cannot make the database {self.path}: {error.strerror}") from error
+        connection = sqlite3.connect(
+            self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            _use_wal(connection, self.path)
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Readers and a writer at the same time; waits by itself, since SQLite does not wait for this pragma."""
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or monotonic() > end:
+                raise
+            sleep(0.005)
+    if mode != "wal":
+        raise BackendError(
+            f"{path} cannot have a write-ahead log; put it on a local disk, network file systems are not supported"
+        )
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+    """Make the tables, or what is missing of them, in one transaction.
+
+    Raises:
+        BackendError: A newer Stanchion has changed them.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        made = _version(connection)
+        if made > len(steps):
+            raise BackendError(
+                f"{path} was made by a newer Stanchion: its schema is {made}, this one knows {len(steps)}; "
+                "upgrade Stanchion"
+            )
+        for step in steps[made:]:
+            for one in _statements(step):
+                connection.execute(one)
+        if made < len(steps):
+            connection.execute("DELETE FROM stanchion_schema")
+            connection.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(steps),))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stanchion_schema'").fetchone()
+    row = connection.execute("SELECT version FROM stanchion_schema").fetchone() if there else None
+    return int(row[0]) if row else 0
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script: `executescript` would commit before it."""
+    lines: list[str] = []
+    for line in script.splitlines(keepends=True):
+        lines.append(line)
+        if sqlite3.complete_statement("".join(lines)):
+            yield "".join(lines)
+            lines = []
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits says more exactly why
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def translated(error: sqlite3.Error, path: Path) -> StanchionError:
+    """What SQLite raised, as an error of the contract. A transaction that fails has changed nothing."""
+    if _is_busy(error):
+        return Unavailable(
+            f"other processes held {path} locked for {PATIENCE:g} s: look for a program that keeps a transaction open"
+        )
+    return BackendError(f"{path}: {error}")

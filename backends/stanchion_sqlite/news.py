@@ -1,0 +1,117 @@
+"""Hearing of what was committed to the file, by this process or another one."""
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from stanchion.backend import Topic
+from stanchion.errors import BackendError
+from stanchion_sqlite.database import Database, statement
+
+POLL: Final = 0.02
+"""Seconds between two looks at the file while somebody waits; a look takes some 10 µs."""
+
+KEPT: Final = 1000
+"""How many news are kept: a watch that is further behind has missed some, as it may."""
+
+
+class Bell:
+    """Rings when something was committed.
+
+    What this process commits rings it at once. For what others commit, one of the threads that wait looks at the
+    file, for all of them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rung = threading.Condition()
+        self._count = self._version = 0
+        self._looking = self._closed = False
+
+    def ring(self) -> None:
+        """Something was committed."""
+        with self._rung:
+            self._count += 1
+            self._rung.notify_all()
+
+    def close(self) -> None:
+        """End all waits."""
+        self._closed = True
+        self.ring()
+
+    def wait_until(self, found: Callable[[], bool], timeout: timedelta) -> bool:
+        """Ask `found` now, and after each ring, until it says yes; false if the time is over or the bell closed."""
+        end = monotonic() + timeout.total_seconds()
+        while not self._closed:
+            count = self._count
+            try:
+                if found():
+                    return True
+                if not self._hear(count, end):
+                    return False
+            except BackendError:
+                if not self._closed:
+                    raise
+        return False
+
+    def _hear(self, count: int, end: float) -> bool:
+        """Wait for a ring after the count; false if the time is over."""
+        with self._rung:
+            try:
+                while self._count == count:
+                    left = end - monotonic()
+                    if left <= 0:
+                        return False
+                    if self._looking:
+                        self._rung.wait(left)
+                    else:
+                        self._wait_and_look(min(left, POLL), count)
+                return True
+            finally:
+                self._rung.notify()  # if this was the thread that looked, another one does so now
+
+    def _wait_and_look(self, pause: float, count: int) -> None:
+        self._looking = True
+        try:
+            self._rung.wait(pause)
+            if self._count == count and (version := self._database.version()) != self._version:
+                self._version = version
+                self._count += 1
+                self._rung.notify_all()
+        finally:
+            self._looking = False
+
+
+class SqliteWatch:
+    """See `stanchion.backend.Watch`."""
+
+    def __init__(
+        self, database: Database, bell: Bell, namespace: str, queues: Iterable[str], topic: Topic
+    ) -> None:
+        self._database, self._bell = database, bell
+        self._of = (topic, namespace, msgspec.json.encode(list(queues)).decode())
+        self._closed = False
+        self._heard: set[str] = set()
+        with database.reading() as connection:
+            (self._seq,) = connection.execute(statement("newest")).fetchone()
+
+    def next(self, timeout: timedelta) -> frozenset[str]:
+        self._bell.wait_until(self._listen, timeout)
+        heard, self._heard = frozenset(self._heard), set()
+        return heard
+
+    def _listen(self) -> bool:
+        if not self._closed:
+            with self._database.reading() as connection:
+                rows = connection.execute(statement("news"), (self._seq, *self._of)).fetchall()
+            for self._seq, queue, keys in rows:
+                self._heard.update(f"{queue}:{key}" for key in msgspec.json.decode(keys))
+        return self._closed or bool(self._heard)
+
+    def close(self) -> None:
+        self._closed = True
+        self._bell.ring()

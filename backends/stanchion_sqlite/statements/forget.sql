@@ -1,0 +1,3 @@
+-- A queue without jobs.
+DELETE FROM stanchion_queues
+WHERE namespace = ? AND name = ? AND NOT EXISTS (SELECT 1 FROM stanchion_jobs WHERE queue = stanchion_queues.id)

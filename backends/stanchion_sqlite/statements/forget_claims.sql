@@ -1,0 +1,2 @@
+-- Claims whose leases are over.
+DELETE FROM stanchion_claims WHERE ends_at <= ?

@@ -1,0 +1,1 @@
+INSERT INTO stanchion_queues (namespace, name, settings) VALUES (?, ?, ?) RETURNING id

@@ -1,0 +1,2 @@
+-- A record that cannot be read. No job has such a key, so its id and its unique key are free again.
+UPDATE stanchion_jobs SET state = 'unreadable', key = key || ' ' || id, unique_key = NULL WHERE id = ?

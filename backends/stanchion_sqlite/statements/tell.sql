@@ -1,0 +1,1 @@
+INSERT INTO stanchion_news (queue, topic, keys) VALUES (?, ?, ?) RETURNING seq

@@ -1,0 +1,73 @@
+"""The SQLite backend keeps the contract."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stanchion.backend import Backend
+from stanchion.inline import Inline
+from stanchion.testing.clock import VirtualClock
+from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion_sqlite import SqliteBackend
+
+CONTENT = {
+    "stanchion_queues": "id, namespace, name, settings",  # any place may be skipped, and wakes are hints
+    "stanchion_jobs": "*",
+    "stanchion_claims": "*",
+}
+"""What must not change when nothing happens, by table."""
+
+
+class OnSqlite(BackendSuite):
+    """What its sync and async verbs have in common."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """A file of its own."""
+        return tmp_path / "jobs.db"
+
+    @pytest.fixture
+    def opened(self, clock: VirtualClock, path: Path) -> Iterator[SqliteBackend]:
+        """A backend on the file."""
+        self.clock, self.path = clock, path
+        backend = SqliteBackend(path, namespace="test", clock=clock)
+        yield backend
+        backend.close()
+
+    def reopen(self, backend: Backend, namespace: str) -> Backend:
+        return SqliteBackend(self.path, namespace=namespace, clock=self.clock)
+
+    def address(self, backend: Backend) -> tuple[str, str]:
+        return f"sqlite:///{self.path}", "test"
+
+    def dump(self, backend: Backend) -> Any:
+        connection = sqlite3.connect(self.path)
+        try:
+            return {
+                table: connection.execute(f"SELECT {columns} FROM {table}").fetchall()
+                for table, columns in CONTENT.items()
+            }
+        finally:
+            connection.close()
+
+
+class TestSqlite(OnSqlite):
+    """Its sync verbs."""
+
+    @pytest.fixture
+    def backend(self, opened: SqliteBackend) -> Backend:
+        return opened
+
+
+class TestSqliteInline(OnSqlite):
+    """Its verbs, made async by running inline."""
+
+    RACERS = 5
+
+    @pytest.fixture
+    def backend(self, opened: SqliteBackend) -> Iterator[Backend]:
+        with blocking(lambda: Inline(opened)) as backend:
+            yield backend
