@@ -295,6 +295,7 @@ class Worker:
         self._overdue.discard(run)
         self._wanted.set()
         outcome = self._outcome(run, task)
+        run.error = None  # its traceback would keep alive all that the handler had in hand
         if run.settled:
             if run.stop in (Stop.TIMEOUT, Stop.LEASE):
                 _log.warning("job %s: its handler ended after the job was taken from it", run.record.id)
