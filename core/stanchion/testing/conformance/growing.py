@@ -86,8 +86,10 @@ def _claims(backend: Backend, *queues: str) -> Iterator[list[Record]]:
 
 
 def _sweeps(backend: Backend) -> Iterator[int]:
-    """How many jobs sweep after sweep moves, until one is handed none."""
+    """How many jobs sweep after sweep moves, until one is handed none, or moves none of those it was handed."""
     while due := backend.due([QUEUE], backend.limits.batch).records:
         answers = applied_all(backend, (decide(job, swept(job), roll=0, policy=POLICY) for job in due))
         moved = sum(isinstance(answer, Applied) for answer in answers)
         yield moved
+        if not moved:
+            return
