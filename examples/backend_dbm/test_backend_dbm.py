@@ -1,0 +1,14 @@
+"""The dbm backend keeps the contract."""
+
+import pytest
+
+from backend_dbm import DbmBackend
+from stanchion.testing.conformance import Contract
+
+
+class TestDbm(Contract):
+    @pytest.fixture
+    def backend(self, clock, tmp_path):
+        backend = DbmBackend(tmp_path / "jobs", clock=clock)
+        yield backend
+        backend.close()
