@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from stanchion.backend import Backend
 from stanchion.changes import KEEP, LIST_LENGTH, NOW, Applied, Change, Move, Place, Refusal, Refused, stamp
@@ -274,6 +275,17 @@ class Applying(Ground):
 
         assert isinstance(answer, Applied)
 
+    def test_a_deleted_job_leaves_nothing_to_the_next_of_its_id(self, backend: Backend) -> None:
+        """Notes, lists, counters and times end with the job that had them."""
+        job = taken(backend, "a", priority=3, unique="digest", scope="end", tags=("t",))
+        change(backend, job, State.FAILED, notes={"attempts": b"4"}, append={"errors": b"no"})
+        change(backend, the(backend, "a"), None)
+        inserted(backend, an_item("a"), an_item("new"))
+        again, new = the(backend, "a"), the(backend, "new")
+
+        assert replace(again, id=new.id, place=new.place) == new
+        assert a_claim(backend, limit=1).records[0].run == 1
+
     @pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING}))
     def test_leaving_running_erases_claim_and_worker(self, backend: Backend, to: State) -> None:
         """The run's number and start stay, for the record."""
@@ -325,6 +337,25 @@ class Applying(Ground):
         )
 
         assert [isinstance(answer, Applied) for answer in answers] == [True, False, True]
+
+    def test_apply_answers_in_the_order_given(self, backend: Backend) -> None:
+        """However the jobs of one call lie over queues, and whatever became of each change."""
+        inserted(backend, *(an_item(key, queue=queue) for key in "ab" for queue in ("two", "one")))
+        two_a, one_a, two_b, one_b = (the(backend, key, queue) for key in "ab" for queue in ("two", "one"))
+        answers = backend.apply(
+            [
+                a_change(two_a, State.CANCELLED),
+                a_change(one_a, State.CANCELLED, guards={"claim": "stale"}),
+                a_change(two_a, None, guards={"state": State.CANCELLED}),
+                a_change(one_b, State.CANCELLED, guards={"revision": 9}),
+                a_change(two_a, State.CANCELLED),
+                a_change(one_a, State.CANCELLED),
+                a_change(two_b, State.CANCELLED, guards={"state": State.FAILED}),
+            ]
+        )
+
+        words = [answer.revision if isinstance(answer, Applied) else answer.why for answer in answers]
+        assert words == [1, Refusal.CLAIM, 2, Refusal.REVISION, Refusal.ABSENT, 1, Refusal.STATE]
 
     def test_apply_of_nothing_does_nothing(self, backend: Backend) -> None:
         """No changes, no answers."""

@@ -85,6 +85,13 @@ class Claiming(Ground):
         taken_ids = [job.id for job in a_claim(backend, "three", "one", "two").records]
         assert taken_ids == ["three:a", "one:a", "two:a"]
 
+    def test_claim_takes_from_the_queues_asked_for_alone(self, backend: Backend) -> None:
+        """Not from those whose names begin, end or look the same."""
+        inserted(backend, *(an_item("a", queue=queue) for queue in ("mail.2", "ail", "Mail", "mail", "mai")))
+
+        assert [job.id for job in a_claim(backend, "mail").records] == ["mail:a"]
+        assert a_claim(backend, "mail").records == []
+
     def test_claim_never_hands_one_job_to_two_claims(self, backend: Backend) -> None:
         """A running job is nobody else's while its claim holds it."""
         inserted(backend, *items("abcdef"))
@@ -273,6 +280,14 @@ class Claiming(Ground):
         change(backend, job, State.QUEUED, guards={"claim": job.claim})
 
         assert keys_of(a_claim(backend).records) == ["high", "a", "b", "c"]
+
+    def test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue(self, backend: Backend) -> None:
+        """Places go on where they were, though no job was queued meanwhile."""
+        (job, _) = (taken(backend, key) for key in "ab")
+        inserted(backend, *items("cd"))
+        change(backend, job, State.QUEUED, guards={"claim": job.claim})
+
+        assert keys_of(a_claim(backend).records) == ["a", "c", "d"]
 
     def test_a_job_sent_to_the_tail_goes_last(self, backend: Backend) -> None:
         """Behind all jobs of its priority that are there."""

@@ -153,6 +153,36 @@ class Inserting(Ground):
         assert keys_of(listed(backend, "two", State.QUEUED)) == ["b"]
         assert sorted(backend.queues()) == ["one", "two"]
 
+    def test_insert_answers_in_the_order_given(self, backend: Backend) -> None:
+        """However the jobs of one call lie over queues, and whether each was created."""
+        inserted(backend, an_item("a", queue="two"), an_item("a", queue="one"))
+        ids = [("two", "b"), ("one", "a"), ("two", "a"), ("one", "b"), ("one", "c"), ("two", "b")]
+        answers = inserted(backend, *(an_item(key, queue=queue) for queue, key in ids))
+
+        created = [answer.created for answer in answers]
+        found = [answer.record and answer.record.id for answer in answers]
+
+        assert created == [True, False, False, True, True, False]
+        assert found == [None, "one:a", "two:a", None, None, "two:b"]
+
+    def test_a_refused_insert_takes_no_unique_key(self, backend: Backend) -> None:
+        """An id that is taken is noticed before the key is taken, or the key is given back."""
+        inserted(backend, an_item("a"))
+        (refused,) = inserted(backend, an_item("a", unique="digest", scope="end"))
+        (created,) = inserted(backend, an_item("b", unique="digest", scope="end"))
+
+        assert not refused.created
+        assert created == Inserted(True, None)
+
+    def test_ids_differ_by_case(self, backend: Backend) -> None:
+        """So do queues: each of them is another job."""
+        ids = [("mail", "a"), ("mail", "A"), ("Mail", "a"), ("Mail", "A")]
+        answers = inserted(backend, *(an_item(key, queue=queue) for queue, key in ids))
+
+        assert [answer.created for answer in answers] == [True] * 4
+        assert keys_of(listed(backend, "mail", State.QUEUED)) == ["a", "A"]
+        assert keys_of(a_claim(backend, "Mail").records) == ["a", "A"]
+
     def test_insert_takes_a_whole_batch(self, backend: Backend) -> None:
         """One call carries as many items as the limits say."""
         keys = [f"{n:04}" for n in range(backend.limits.batch)]
