@@ -60,8 +60,8 @@ class Kit:
         """Whether each job that completes runs a second time, as if its worker had died before it could say so.
 
         The first completion is thrown away: its result, and what its handler wrote with `progress`, `save` and `log`.
-        The job is lost, which counts as `lost`, and runs again at once. A job that may not be lost (any more) is left
-        alone.
+        The job is lost, which counts as `lost`, goes back to its place in the queue, and runs again; no time passes.
+        A job that may not be lost (any more) is left alone.
         """
         self._plans: list[Planned] = []
         self._ending = ExitStack()
