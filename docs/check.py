@@ -1,7 +1,7 @@
-"""Checks the Python in README.md and docs/*.md: every block compiles, and those marked `<!-- run -->` run.
+"""Checks the code in README.md and docs/*.md: Python compiles, what is marked `<!-- run -->` runs, and quotes are true.
 
 The marked blocks of a page run top to bottom in one namespace, in an empty directory and on `memory://`, so a page
-is a program that a reader can follow.
+is a program that a reader can follow. A block marked `<!-- from examples/file.py -->` must stand in that file.
 """
 
 import ast
@@ -9,12 +9,14 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BLOCK: Final = re.compile(r"^(<!-- run -->\n+)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUOTE: Final = re.compile(r"^<!-- from (\S+) -->\n+```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path) -> Iterator[tuple[str, bool]]:
@@ -22,6 +24,15 @@ def blocks(page: Path) -> Iterator[tuple[str, bool]]:
     text = page.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         yield "\n" * text.count("\n", 0, found.start(2)) + found[2], found[1] is not None
+
+
+def misquoted(page: Path) -> Iterator[str]:
+    """The blocks of a page that are not in the file they are from; a method may be quoted without its indent."""
+    text = page.read_text(encoding="utf-8")
+    for found in QUOTE.finditer(text):
+        source = ROOT.joinpath(found[1]).read_text(encoding="utf-8")
+        if found[2] not in source and textwrap.indent(found[2], "    ") not in source:
+            yield f"{page.name}:{text.count(chr(10), 0, found.start(2)) + 1}: this is not in {found[1]}"
 
 
 def check(page: Path) -> int:
@@ -43,6 +54,8 @@ def main() -> None:
         os.chdir(empty)
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
             print(f"{page.relative_to(ROOT)}: {check(page)} blocks ran", file=sys.stderr)
+            if wrong := [*misquoted(page)]:
+                sys.exit("\n".join(wrong))
         os.chdir(ROOT)
 
 
