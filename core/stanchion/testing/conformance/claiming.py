@@ -283,11 +283,11 @@ class Claiming(Ground):
 
     def test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue(self, backend: Backend) -> None:
         """Places go on where they were, though no job was queued meanwhile."""
-        (job, _) = (taken(backend, key) for key in "ab")
+        (_, job) = (taken(backend, key) for key in "ab")
         inserted(backend, *items("cd"))
         change(backend, job, State.QUEUED, guards={"claim": job.claim})
 
-        assert keys_of(a_claim(backend).records) == ["a", "c", "d"]
+        assert keys_of(a_claim(backend).records) == ["b", "c", "d"]
 
     def test_a_job_sent_to_the_tail_goes_last(self, backend: Backend) -> None:
         """Behind all jobs of its priority that are there."""
