@@ -283,7 +283,8 @@ class Claiming(Ground):
 
     def test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue(self, backend: Backend) -> None:
         """Places go on where they were, though no job was queued meanwhile."""
-        (_, job) = (taken(backend, key) for key in "ab")
+        inserted(backend, *items("ab"))
+        (_, job) = a_claim(backend).records
         inserted(backend, *items("cd"))
         change(backend, job, State.QUEUED, guards={"claim": job.claim})
 
