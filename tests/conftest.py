@@ -6,6 +6,8 @@ import pytest
 
 from support.servers import a_server
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:

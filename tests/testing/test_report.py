@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from stanchion.testing.report import OPTION
+from stanchion_pytest.report import OPTION
 
 HEAD = """
 import pytest
@@ -251,14 +251,13 @@ def test_a_report_is_of_a_kind_that_exists(run: Pytest) -> None:
 def test_without_the_option_pytest_starts_as_it_did() -> None:
     """The plugin is loaded in every run, so it brings nothing with it."""
     code = (
-        "import sys, stanchion; before = {*sys.modules};"
-        "import pytest, stanchion.testing; before |= {*sys.modules};"
-        "import stanchion.testing.report;"
+        "import sys, pytest; before = {*sys.modules};"
+        "import stanchion_pytest.report;"
         "print(sorted({*sys.modules} - before))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert ran.stdout.strip() == "['stanchion.testing.report']"
+    assert ran.stdout.strip() == "['stanchion_pytest', 'stanchion_pytest.report']"
 
 
 class Tags(HTMLParser):

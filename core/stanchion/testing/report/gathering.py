@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -12,6 +11,7 @@ from typing import Any, Final
 import pytest
 from attrs import asdict
 
+from stanchion.testing.conformance import LEVELS, Ground
 from stanchion.testing.report.page import page
 from stanchion.testing.report.table import FAILED, OWN, PASSED, SKIPPED, Case, Table
 
@@ -21,8 +21,6 @@ FORMAT: Final = 1
 LONGEST: Final = 2_000
 """Characters kept of a reason."""
 
-_SUITE: Final = "stanchion.testing.conformance"
-_LEVELS: Final = ("contract", "concurrent", "hostile", "scale", OWN)
 _ENDS: Final[Mapping[int, str]] = {
     0: "all that ran passed",
     1: "some tests failed",
@@ -40,7 +38,7 @@ class Gathering:
         self._paths = [Path(config.invocation_params.dir, path) for path in paths]
         # A process of pytest-xdist runs tests, and the one that started it writes the report.
         self._writes = not hasattr(config, "workerinput")
-        self._table = Table(_LEVELS)
+        self._table = Table((*LEVELS, OWN))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what is to be run, so that what is not run can be seen."""
@@ -97,12 +95,12 @@ class Gathering:
 
 def case_of(item: pytest.Item) -> Case | None:
     """The claim that a test is about; none if it is not one of the conformance suite's classes."""
-    suite, cls = sys.modules.get(_SUITE), getattr(item, "cls", None)
-    if suite is None or cls is None or not issubclass(cls, suite.Ground):
+    cls = getattr(item, "cls", None)
+    if cls is None or not issubclass(cls, Ground):
         return None
     name: str = getattr(item, "originalname", None) or item.name
     group = next((one for one in reversed(cls.__mro__) if name in vars(one)), cls)
-    levels = (level for level, claims in suite.LEVELS.items() if issubclass(claims, group))
+    levels = (level for level, claims in LEVELS.items() if issubclass(claims, group))
     return Case(
         backend=cls.TITLE or cls.__name__,
         where=item.nodeid.rpartition("::")[0],
