@@ -78,7 +78,8 @@ class Member:
 
     def until(self, word: str, number: int = 1) -> None:
         """Wait until it told this of so many jobs."""
-        eventually(lambda: len(self.ids(word)) >= number)
+        eventually(lambda: len(self.ids(word)) >= number or not self._reader.is_alive())
+        assert len(self.ids(word)) >= number, "a process ended too early; what it printed says why"
 
     def begin(self) -> None:
         """Let it play its part, now that it is ready."""
