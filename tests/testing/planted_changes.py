@@ -247,7 +247,7 @@ class RetriedJobsGoFirst(Unbroken):
         return with_head(change, place=Place.KEEP) if found.state in FINAL else change
 
 
-@planted("test_a_job_is_tried_as_often_as_allowed")
+@planted("test_a_job_completes")
 class CountsAttemptsItself(Unbroken):
     """The store counts an attempt at each start, besides the core that counts it at each end."""
 
