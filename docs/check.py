@@ -1,12 +1,14 @@
 """Checks the code in README.md and docs/*.md: Python compiles, what is marked `<!-- run -->` runs, and quotes are true.
 
 The marked blocks of a page run top to bottom in one namespace, in an empty directory and on `memory://`, so a page
-is a program that a reader can follow. A block marked `<!-- from examples/file.py -->` must stand in that file.
+is a program that a reader can follow. A block marked `<!-- from examples/file.py -->` must stand in that file. Blocks
+marked `<!-- file: test_it.py -->` are written into a directory of the page, and the tests in there must pass.
 """
 
 import ast
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -16,6 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BLOCK: Final = re.compile(r"^(<!-- run -->\n+)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE: Final = re.compile(r"^<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUOTE: Final = re.compile(r"^<!-- from (\S+) -->\n+```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -33,6 +36,20 @@ def misquoted(page: Path) -> Iterator[str]:
         source = ROOT.joinpath(found[1]).read_text(encoding="utf-8")
         if found[2] not in source and textwrap.indent(found[2], "    ") not in source:
             yield f"{page.name}:{text.count(chr(10), 0, found.start(2)) + 1}: this is not in {found[1]}"
+
+
+def failing(page: Path) -> str:
+    """What pytest says of the files of a page, if it has tests and they do not pass."""
+    files = FILE.findall(page.read_text(encoding="utf-8"))
+    if not any(name.startswith("test_") for name, _ in files):
+        return ""
+    with tempfile.TemporaryDirectory() as project:
+        for name, content in files:
+            Path(project, name).write_text(content, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-W", "error"]
+        ran = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        print(f"{page.name}: {ran.stdout.splitlines()[-1]}", file=sys.stderr)
+        return ran.stdout + ran.stderr if ran.returncode else ""
 
 
 def check(page: Path) -> int:
@@ -54,8 +71,8 @@ def main() -> None:
         os.chdir(empty)
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
             print(f"{page.relative_to(ROOT)}: {check(page)} blocks ran", file=sys.stderr)
-            if wrong := [*misquoted(page)]:
-                sys.exit("\n".join(wrong))
+            if wrong := "\n".join(misquoted(page)) or failing(page):
+                sys.exit(wrong)
         os.chdir(ROOT)
 
 

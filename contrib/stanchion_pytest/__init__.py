@@ -64,6 +64,6 @@ def stanchion_app(
     """The application under test, on a memory backend of its own and in virtual time: see `stanchion.testing.kit`."""
     from stanchion.testing.kit import Kit
 
-    twice: bool = pytestconfig.getoption("stanchion_run_twice")
+    twice = bool(pytestconfig.getoption("stanchion_run_twice"))
     with Kit(stanchion_app_under_test, clock=stanchion_clock, run_twice=twice) as kit:
         yield kit

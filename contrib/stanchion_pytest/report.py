@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: A file's name does not say as what it is to be written.
     """
-    paths = config.getoption("stanchion_report")
+    paths: list[str] = config.getoption("stanchion_report") or []
     for path in paths:
         if not path.endswith((".html", ".json")):
             raise pytest.UsageError(f"{OPTION}: a report is a .html or a .json file, not {path!r}")

@@ -1,1 +1,1 @@
-"""For tests: a clock to inject into backends (`clock`), and what every backend must pass (`conformance`)."""
+"""For tests: of applications (`kit`), of backends (`conformance`, `report`), and the clock that both move (`clock`)."""
