@@ -228,6 +228,44 @@ class Claiming(Ground):
 
         assert a_claim(backend, "one", "paused", "two").next_due_at == clock.now() + 5 * SECOND
 
+    @pytest.mark.parametrize("first", [State.SCHEDULED, State.RETRYING])
+    def test_claim_says_when_the_first_of_both_waiting_states_is_due(
+        self, backend: Backend, clock: VirtualClock, first: State
+    ) -> None:
+        """Though the call takes jobs, too."""
+        found = in_states(backend, {state.value: state for state in (State.SCHEDULED, State.RETRYING)})
+        change(backend, found[first], first, clock=SECOND)
+        inserted(backend, *items("ab"))
+
+        assert a_claim(backend, limit=1).next_due_at == clock.now() + SECOND
+
+    def test_claim_says_that_there_is_more_in_any_of_its_queues(self, backend: Backend) -> None:
+        """Whatever its position among those asked for."""
+        inserted(backend, *items("ab", queue="one"), an_item("c", queue="two"))
+        first, second = (a_claim(backend, "one", "two", limit=1) for _ in range(2))
+        third = a_claim(backend, "two", "one", limit=1)
+
+        assert [claimed.more for claimed in (first, second, third)] == [True, True, False]
+        inserted(backend, an_item("d", queue="one"))
+        assert a_claim(backend, "one", "two", limit=0).more
+
+    def test_claim_follows_clocks_that_were_moved(self, backend: Backend, clock: VirtualClock) -> None:
+        """A waiting job is promoted at its new time, be that sooner or later than the old one."""
+        inserted(
+            backend,
+            an_item("sooner", state=State.SCHEDULED, clock=9 * SECOND),
+            an_item("later", state=State.SCHEDULED, clock=SECOND),
+        )
+        change(backend, the(backend, "sooner"), State.SCHEDULED, clock=SECOND)
+        change(backend, the(backend, "later"), State.SCHEDULED, clock=9 * SECOND)
+        clock.advance(1)
+        first = a_claim(backend)
+        clock.advance(8)
+
+        assert keys_of(first.records) == ["sooner"]
+        assert first.next_due_at == clock.now()
+        assert keys_of(a_claim(backend).records) == ["later"]
+
     def test_claim_repeated_within_the_lease_answers_the_same(self, backend: Backend) -> None:
         """The jobs of the first time, as they are now, and nothing new."""
         inserted(backend, *items("abc"))
@@ -264,6 +302,19 @@ class Claiming(Ground):
         assert (job.unique, job.scope) == (None, "start")
         assert the(backend, "a").unique is None
         assert inserted(backend, an_item("b", unique="digest", scope="start"))[0].created
+
+    def test_claim_keeps_a_unique_key_held_until_the_start_when_it_promotes(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """To be queued is not to be started."""
+        given = {"state": State.SCHEDULED, "clock": SECOND, "scope": "start"}
+        inserted(backend, *(an_item(key, unique=key, **given) for key in "ab"))
+        clock.advance(1)
+        a_claim(backend, limit=1)
+        answers = inserted(backend, *(an_item(f"other-{key}", unique=key, scope="start") for key in "ab"))
+
+        assert the(backend, "b").state is State.QUEUED
+        assert [answer.created for answer in answers] == [True, False]
 
     def test_claim_keeps_a_unique_key_held_until_the_end(self, backend: Backend) -> None:
         """The running job still holds it."""

@@ -75,6 +75,17 @@ class Sweeping(Ground):
         assert len(backend.due(["q0", "q1"], 100).records) == 6
         assert keys_of(backend.due(["q1"], 100).records) == ["1", "3", "5"]
 
+    def test_due_answers_running_jobs_before_older_ones_that_wait(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Also if its limit leaves room for these alone."""
+        taken(backend, "lost", lease=9 * SECOND)
+        inserted(backend, *items("abc", state=State.SCHEDULED, clock=SECOND))
+        clock.advance(10)
+
+        assert keys_of(backend.due([QUEUE], 1).records) == ["lost"]
+        assert keys_of(backend.due([QUEUE], 2).records) == ["lost", "a"]
+
     def test_due_changes_nothing(self, backend: Backend, clock: VirtualClock) -> None:
         """It may be asked by everybody, at any time."""
         in_states(backend, {state.value: state for state in State})
