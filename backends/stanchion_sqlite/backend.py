@@ -15,9 +15,10 @@ from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, I
 from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, State
 from stanchion_sqlite.database import Database, statement
+from stanchion_sqlite.joining import joined
 from stanchion_sqlite.news import Bell, SqliteWatch
 from stanchion_sqlite.rows import Found, as_json, found_among, to_ms, unreadable
-from stanchion_sqlite.transaction import QueueRow, Transaction, queue_row
+from stanchion_sqlite.transaction import QueueRow, Transaction, queue_row, queues_of
 
 LIMITS: Final = Limits(batch=100, local=False)
 """A batch is one transaction: long enough to share one write to the disk, short enough not to hold up a loop."""
@@ -59,6 +60,15 @@ class SqliteBackend:
         with self._writing(split_id(item.id)[0] for item in items) as transaction:
             return [transaction.insert(item) for item in items]
 
+    def insert_joined(self, items: Sequence[Item], connection: object) -> Sequence[Inserted]:
+        """See `stanchion.backend.JoinsTransactions`."""
+        with joined(connection, self._database) as connected:
+            names = dict.fromkeys(split_id(item.id)[0] for item in items)
+            transaction = Transaction(connected, self._namespace, self.now(), names)
+            answers = [transaction.insert(item) for item in items]
+            transaction.finish()
+        return answers
+
     def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
     ) -> Claimed:
@@ -90,11 +100,11 @@ class SqliteBackend:
     def due(self, queues: Sequence[str], limit: int) -> Due:
         now, jobs, others = self.now(), list[Found](), list[int]()
         with self._database.reading() as connection:
-            numbers = self._numbers(connection, queues)
-            for state, (name, number) in product(SWEPT, numbers.items()):
-                place = (number, state, to_ms(now), limit - len(jobs))
+            found = queues_of(connection, self._namespace, queues)
+            for state, queue in product(SWEPT, found.values()):
+                place = (queue.id, state, to_ms(now), limit - len(jobs))
                 rows = connection.execute(statement("due"), place).fetchall()
-                readable, unreadable = found_among(name, rows)
+                readable, unreadable = found_among(queue.name, rows)
                 jobs += readable
                 others += unreadable
         if others:
@@ -108,16 +118,17 @@ class SqliteBackend:
             keys.setdefault(name, []).append(key)
         jobs: dict[str, Record] = {}
         with self._database.reading() as connection:
-            for name, number in self._numbers(connection, keys).items():
-                rows = connection.execute(statement("get"), (as_json(keys[name]), number)).fetchall()
+            for name, queue in queues_of(connection, self._namespace, keys).items():
+                rows = connection.execute(statement("get"), (as_json(keys[name]), queue.id)).fetchall()
                 jobs |= {job.record.id: job.record for job in found_among(name, rows)[0]}
         return [jobs.get(job_id) for job_id in ids]
 
     def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
         behind = _FIRST if cursor is None else tuple(map(int, cursor.split(" ")))
         with self._database.reading() as connection:
-            number = self._numbers(connection, [queue]).get(queue)
-            rows = connection.execute(statement("list"), (number, state, *behind, LIMITS.batch)).fetchall()
+            rows = connection.execute(
+                statement("list"), (self._id(connection, queue), state, *behind, LIMITS.batch)
+            ).fetchall()
         records = [job.record for job in found_among(queue, rows)[0]]
         if len(rows) < LIMITS.batch:
             return Page(records=records, cursor=None)
@@ -127,8 +138,8 @@ class SqliteBackend:
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
         counts = {name: dict.fromkeys(State, 0) for name in queues}
         with self._database.reading() as connection:
-            for name, number in self._numbers(connection, queues).items():
-                found = dict(connection.execute(statement("count"), (number,)).fetchall())
+            for name, queue in queues_of(connection, self._namespace, queues).items():
+                found = dict(connection.execute(statement("count"), (queue.id,)).fetchall())
                 counts[name] = {state: found.get(state, 0) for state in State}
         return counts
 
@@ -148,8 +159,8 @@ class SqliteBackend:
         moved = self._moved.intersection(queues)
         self._moved -= moved
         with self._database.reading() as connection:
-            rows = connection.execute(statement("queues"), (self._namespace, as_json(queues))).fetchall()
-        woken = [one for one in map(queue_row, rows) if one.wakes and one.wakes != self._acted_on.get(one.id)]
+            found = queues_of(connection, self._namespace, queues).values()
+        woken = [queue for queue in found if queue.wakes and queue.wakes != self._acted_on.get(queue.id)]
         self._act_on(woken)
         return bool(moved or woken)
 
@@ -177,7 +188,7 @@ class SqliteBackend:
     def forget(self, queue: str) -> bool:
         with self._database.writing() as connection:
             connection.execute(statement("forget"), (self._namespace, queue))
-            return queue not in self._numbers(connection, [queue])
+            return self._id(connection, queue) is None
 
     def now(self) -> datetime:
         now = self._clock.now() if self._clock else datetime.now(UTC)
@@ -186,8 +197,7 @@ class SqliteBackend:
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
         with self._database.reading() as connection:
             damage = [] if cursor else connection.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
-            number = self._numbers(connection, [queue]).get(queue)
-            place = (number, cursor or "", LIMITS.batch)
+            place = (self._id(connection, queue), cursor or "", LIMITS.batch)
             rows = connection.execute(statement("check"), place).fetchall()
         findings = [
             Finding(fault=Fault.CORRUPT, where="stanchion_jobs", detail=words)
@@ -214,8 +224,7 @@ class SqliteBackend:
         if heard:
             self._bell.ring()
 
-    def _numbers(self, connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:
-        """The ids of those of these queues that exist, by their names, in their order."""
-        rows = connection.execute(statement("queues"), (self._namespace, as_json(list(names)))).fetchall()
-        numbers = {row[1]: row[0] for row in rows}
-        return {name: numbers[name] for name in names if name in numbers}
+    def _id(self, connection: sqlite3.Connection, queue: str) -> int | None:
+        """A queue's number; none if it does not exist, which no job belongs to."""
+        row = connection.execute(statement("queue"), (self._namespace, queue)).fetchone()
+        return None if row is None else int(row[0])

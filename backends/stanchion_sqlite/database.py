@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -65,15 +65,9 @@ class Database:
         """A transaction in which nobody else writes; it is made whole, or not at all."""
         self._look_around()
         with self._write_lock, self._translated():
-            connection = self._writer = self._writer or self._opened()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            self._writer = self._writer or self._opened()
+            with _transaction(self._writer):
+                yield self._writer
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -81,11 +75,16 @@ class Database:
         self._look_around()
         with self._read_lock, self._translated():
             if self._reader is None:
-                with self.writing():
-                    pass  # now the tables are there
+                self.prepare()
                 self._reader = self._connected()
                 self._reader.execute("PRAGMA query_only = ON")
             yield self._reader
+
+    def prepare(self) -> None:
+        """Make the file and the tables, if that was not done."""
+        self._look_around()
+        with self._write_lock, self._translated():
+            self._writer = self._writer or self._opened()
 
     def version(self) -> int:
         """A number that is another one after any commit to the file, whoever made it."""
@@ -124,7 +123,9 @@ class Database:
     def _opened(self) -> sqlite3.Connection:
         connection = self._connected()
         try:
-            bring_up_to_date(connection, self.path, schema())
+            if is_outdated(connection, self.path):
+                with _transaction(connection):
+                    bring_up_to_date(connection, self.path)
         except BaseException:
             connection.close()
             raise
@@ -170,31 +171,41 @@ def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
-    """Make the tables, or what is missing of them, in one transaction.
-
-    Raises:
-        BackendError: A newer Stanchion has changed them.
-    """
-    connection.execute("BEGIN IMMEDIATE")
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")  # one that begins by reading could not always go on to write
     try:
-        made = _version(connection)
-        if made > len(steps):
-            raise BackendError(
-                f"{path} was made by a newer Stanchion: its schema is {made}, this one knows {len(steps)}; "
-                "upgrade Stanchion"
-            )
-        for step in steps[made:]:
-            for one in _statements(step):
-                connection.execute(one)
-        if made < len(steps):
-            connection.execute("DELETE FROM stanchion_schema")
-            connection.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(steps),))
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def is_outdated(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether tables are to be made.
+
+    Raises:
+        BackendError: A newer Stanchion has changed them.
+    """
+    made, known = _version(connection), len(schema())
+    if made > known:
+        raise BackendError(
+            f"{path} was made by a newer Stanchion: its schema is {made}, this one knows {known}; upgrade Stanchion"
+        )
+    return made < known
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Inside a transaction, make the tables, or what is missing of them."""
+    if not is_outdated(connection, path):
+        return  # another process has done it meanwhile
+    for step in schema()[_version(connection) :]:
+        for one in _statements(step):
+            connection.execute(one)
+    connection.execute("DELETE FROM stanchion_schema")
+    connection.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(schema()),))
 
 
 def _version(connection: sqlite3.Connection) -> int:

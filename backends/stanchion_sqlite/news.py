@@ -16,7 +16,7 @@ POLL: Final = 0.02
 """Seconds between two looks at the file while somebody waits; a look takes some 10 µs."""
 
 KEPT: Final = 1000
-"""How many news are kept: a watch that is further behind has missed some, as it may."""
+"""How many news are kept at least: a watch that is further behind has missed some, as it may."""
 
 
 class Bell:

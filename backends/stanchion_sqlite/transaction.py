@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -69,6 +69,12 @@ def queue_row(row: Row) -> QueueRow:
     return QueueRow(number, name, settings_of(settings), places, wakes)
 
 
+def queues_of(source: Any, namespace: str, names: Iterable[str]) -> dict[str, QueueRow]:
+    """Those of the queues of these names that exist, in this order, read by a connection or a cursor."""
+    rows = (source.execute(statement("queue"), (namespace, name)).fetchone() for name in names)
+    return {row[1]: queue_row(row) for row in rows if row is not None}
+
+
 class Transaction:
     """A transaction in one namespace.
 
@@ -89,8 +95,7 @@ class Transaction:
         cursor.row_factory = None  # a caller's connection may have one of his own
         self._run, self._run_many = cursor.execute, cursor.executemany
         self._namespace, self.now = namespace, now
-        rows = self._run(statement("queues"), (namespace, as_json(list(names)))).fetchall()
-        self.queues = {row[1]: queue_row(row) for row in rows}
+        self.queues = queues_of(cursor, namespace, names)
         """The queues of these names that exist."""
         self._unwritten: dict[int, Found] = {}
         self._news: defaultdict[tuple[int, Topic], list[str]] = defaultdict(list)
@@ -218,7 +223,8 @@ class Transaction:
                 self._run(statement("keep_queue"), row)
         for (number, topic), keys in self._news.items():
             (seq,) = self._run(statement("tell"), (number, topic, as_json(keys))).fetchone()
-            self._run(statement("forget_news"), (seq - KEPT,))
+            if seq % KEPT == 0:
+                self._run(statement("forget_news"), (seq - KEPT,))
         return woken or bool(self._news)
 
     def _write(self) -> None:

@@ -244,18 +244,30 @@ class Stanchion:
         decorator = TaskDecorator(self, name, options)
         return decorator if handler is None else decorator(handler)
 
-    def enqueue_many(self, drafts: Iterable[Draft[R]]) -> list[Job[R]]:
+    def enqueue_many(self, drafts: Iterable[Draft[R]], *, connection: Any = None) -> list[Job[R]]:
         """Enqueue many jobs, one round trip for each batch; the handles are in the same order.
 
         Each job is created on its own: if this raises, some may have been.
+
+        Args:
+            drafts: The jobs.
+
+            connection: A connection of yours to the database that the jobs are in. They are enqueued inside its
+                transaction, so there will be such jobs if and only if you commit it.
+
+        Raises:
+            Unsupported: A connection is given, and the backend keeps jobs in no database of that kind.
+            InvalidArgument: It is a connection to another database, or commits each statement by itself.
         """
         found = list(drafts)
-        return self._handles(found, self.engine.run(self.engine.insert(one.item for one in found)))
+        inserting = self.engine.insert((one.item for one in found), connection)
+        return self._handles(found, self.engine.run(inserting))
 
-    async def aenqueue_many(self, drafts: Iterable[Draft[R]]) -> list[Job[R]]:
+    async def aenqueue_many(self, drafts: Iterable[Draft[R]], *, connection: Any = None) -> list[Job[R]]:
         """`enqueue_many`, async."""
         found = list(drafts)
-        return self._handles(found, await self.engine.arun(self.engine.insert(one.item for one in found)))
+        inserting = self.engine.insert((one.item for one in found), connection)
+        return self._handles(found, await self.engine.arun(inserting))
 
     def job(self, job_id: str) -> Job[Any]:
         """The job of this id.

@@ -18,7 +18,7 @@ More power is another Protocol, found by `isinstance`; see the end of this file.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -243,4 +243,20 @@ class HasDeadlines(Protocol):
 
     def within(self, deadline: timedelta) -> Backend:
         """A twin on the same store, with connections of its own, whose calls give up after the deadline."""
+        ...
+
+
+@runtime_checkable
+class JoinsTransactions(Protocol):
+    """Keeps jobs in an SQL database, and can insert them inside a transaction of the caller's own."""
+
+    def insert_joined(self, items: Sequence[Item], connection: Any) -> Sequence[Inserted]:
+        """`insert`, on a connection of the caller's to the same database.
+
+        The jobs appear if and only if his transaction commits; until then only that connection sees them. One is
+        begun if none is open. A call that raises has done nothing, and leaves the transaction as it was.
+
+        Raises:
+            InvalidArgument: It is no connection to this database, or it commits each statement by itself.
+        """
         ...

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.backend import Backend, HasAsync, HasDeadlines, Topic, WatchesJobs
+from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions, Topic, WatchesJobs
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
 from stanchion.errors import (
@@ -25,6 +25,7 @@ from stanchion.errors import (
     QueueNotEmpty,
     ResultTimeout,
     UniqueHeld,
+    Unsupported,
 )
 from stanchion.jobs import Item, Record, new_key
 from stanchion.payloads import Happening, decode_list, policy_of
@@ -162,8 +163,20 @@ class Engine:
         backend = self.backend.within(deadline) if isinstance(self.backend, HasDeadlines) else self.backend
         return Engine(backend, self.plugins, roll=self._roll, pauses=ONCE)
 
-    def insert(self, items: Iterable[Item]) -> Steps[list[Inserted]]:
-        """Create jobs, in batches."""
+    def insert(self, items: Iterable[Item], connection: Any = None) -> Steps[list[Inserted]]:
+        """Create jobs, in batches.
+
+        Args:
+            items: The jobs.
+
+            connection: Inside the transaction of this connection. Then no hook is told, since nobody knows yet
+                whether there will be such jobs.
+
+        Raises:
+            Unsupported: There is a connection, and the backend joins no transactions.
+        """
+        if connection is not None:
+            return (yield from self._insert_joined(items, connection))
         answers: list[Inserted] = []
         for batch in _batches(items, self.backend.limits.batch):
             got: list[Inserted] = yield Call("insert", (batch,))
@@ -172,6 +185,14 @@ class Engine:
                 for item, answer in zip(batch, got, strict=True):
                     if answer.created:
                         self.plugins.tell("job_enqueued", job=item)
+        return answers
+
+    def _insert_joined(self, items: Iterable[Item], connection: Any) -> Steps[list[Inserted]]:
+        if not isinstance(self.backend, JoinsTransactions):
+            raise Unsupported("joining transactions", self.backend)
+        answers: list[Inserted] = []
+        for batch in _batches(items, self.backend.limits.batch):
+            answers += yield Call("insert_joined", (batch, connection))
         return answers
 
     def claim(

@@ -7,11 +7,11 @@ For stores inside this process or file a call is shorter than handing it to a th
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
-from stanchion.backend import Backend, Limits, Topic, Watch, WatchesJobs
+from stanchion.backend import Backend, JoinsTransactions, Limits, Topic, Watch, WatchesJobs
 from stanchion.changes import Applied, Change, Refused
 from stanchion.errors import Unsupported
 from stanchion.jobs import Item, Record
@@ -35,6 +35,11 @@ class Inline:
 
     async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
         return self.backend.insert(items)
+
+    async def insert_joined(self, items: Sequence[Item], connection: Any) -> Sequence[Inserted]:
+        if not isinstance(self.backend, JoinsTransactions):
+            raise Unsupported("joining transactions", self.backend)
+        return self.backend.insert_joined(items, connection)
 
     async def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta

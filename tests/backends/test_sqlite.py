@@ -33,7 +33,7 @@ class OnSqlite(BackendSuite):
     def opened(self, clock: VirtualClock, path: Path) -> Iterator[SqliteBackend]:
         """A backend on the file."""
         self.clock, self.path = clock, path
-        backend = SqliteBackend(path, namespace="test", clock=clock)
+        backend = SqliteBackend(path, namespace="test", synchronous="normal", clock=clock)
         yield backend
         backend.close()
 
@@ -42,6 +42,9 @@ class OnSqlite(BackendSuite):
 
     def address(self, backend: Backend) -> tuple[str, str]:
         return f"sqlite:///{self.path}", "test"
+
+    def connect(self, backend: Backend) -> sqlite3.Connection:
+        return sqlite3.connect(self.path)
 
     def dump(self, backend: Backend) -> Any:
         connection = sqlite3.connect(self.path)

@@ -15,7 +15,7 @@ CREATE TABLE stanchion_queues (
 );
 
 CREATE TABLE stanchion_jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,                 -- stanchion_queues.id
     key TEXT NOT NULL,
     task TEXT NOT NULL,
@@ -62,18 +62,17 @@ CREATE UNIQUE INDEX stanchion_jobs_by_unique_key ON stanchion_jobs (queue, uniqu
 
 -- The answers to claims, for their repetition within the lease.
 CREATE TABLE stanchion_claims (
+    id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     claim TEXT NOT NULL,
     ends_at INTEGER NOT NULL,
     jobs TEXT NOT NULL,                     -- a JSON array of stanchion_jobs.id, in the order of the answer
-    PRIMARY KEY (namespace, claim)
+    UNIQUE (claim, namespace)
 );
-
-CREATE INDEX stanchion_claims_by_end ON stanchion_claims (ends_at);
 
 -- What watches hear of: the newest changes, a row for each call that made some.
 CREATE TABLE stanchion_news (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     topic TEXT NOT NULL,
     keys TEXT NOT NULL                      -- a JSON array

@@ -36,8 +36,8 @@ class StillEngine(Engine):
         self.order: dict[str, int] = {}
         """The ids of the jobs that were enqueued, and their numbers."""
 
-    def insert(self, items: Iterable[Item]) -> Steps[list[Inserted]]:
-        """See `Engine.insert`."""
+    def insert(self, items: Iterable[Item], connection: Any = None) -> Steps[list[Inserted]]:
+        """See `Engine.insert`. In memory there is no transaction to wait for: the jobs are there at once."""
         found = list(items)
         answers = yield from super().insert(found)
         for item, answer in zip(found, answers, strict=True):

@@ -21,7 +21,8 @@ begin with one. After every test the store is checked for damage and for the inv
 moves by the injected clock. What needs a capability that the backend lacks is skipped, and says so.
 
 Hooks to override: `reopen`, to show that namespaces are kept apart; `address`, so that other processes come to
-the same store; `dump`, to compare stores byte for byte. An async backend is put to the same claims by `blocking`.
+the same store; `connect`, to join transactions; `dump`, to compare stores byte for byte. An async backend is put
+to the same claims by `blocking`.
 """
 
 import pkgutil
@@ -39,6 +40,7 @@ from stanchion.testing.conformance.dying import Dying  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
 from stanchion.testing.conformance.growing import Growing  # noqa: E402
 from stanchion.testing.conformance.inserting import Inserting  # noqa: E402
+from stanchion.testing.conformance.joining import Joining  # noqa: E402
 from stanchion.testing.conformance.lagging import Lagging  # noqa: E402
 from stanchion.testing.conformance.living import Living  # noqa: E402
 from stanchion.testing.conformance.racing import Crowding, Racing  # noqa: E402
@@ -47,6 +49,7 @@ from stanchion.testing.conformance.repeating import Repeating  # noqa: E402
 from stanchion.testing.conformance.settings import Settings, Twins  # noqa: E402
 from stanchion.testing.conformance.sharing import Sharing  # noqa: E402
 from stanchion.testing.conformance.sweeping import Sweeping  # noqa: E402
+from stanchion.testing.conformance.telling import Telling  # noqa: E402
 from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
 from stanchion.testing.conformance.walking import Walking  # noqa: E402
 from stanchion.testing.conformance.watching import Watching  # noqa: E402
@@ -76,6 +79,8 @@ class Contract(
     Watching,
     Settings,
     Twins,
+    Joining,
+    Telling,
 ):
     """What each verb does, told one caller at a time."""
 

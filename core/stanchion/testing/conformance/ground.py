@@ -51,6 +51,13 @@ class Ground:
         """
         return None
 
+    def connect(self, backend: Backend) -> Any:
+        """A caller's own connection to the database that the jobs are in, which begins transactions by itself.
+
+        None unless overridden; needed where a backend joins transactions.
+        """
+        return None
+
     def dump(self, backend: Backend) -> Any:
         """Everything in the store, to be compared; as much as the contract shows, unless overridden."""
         return everything(backend)
