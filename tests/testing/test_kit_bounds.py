@@ -63,6 +63,13 @@ class TestBounds:
         assert found.value.__notes__ == ["in a test nothing runs jobs but drain() and run_one()"]
         assert job.result() == 3
 
+    def test_a_transaction_of_the_program_is_not_waited_for(self, shop, kit):
+        """The store of the kit knows nothing of its database: the job is there at once."""
+        engine = shop.app.engine
+        engine.run(engine.insert([shop.welcome.job("ada").item], object()))
+
+        assert kit.assert_enqueued(shop.welcome).args["address"] == "ada"
+
     def test_draining_inside_a_handler_is_refused(self, shop, kit):
         """Sync and async."""
 
