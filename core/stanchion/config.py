@@ -83,7 +83,7 @@ def _names(value: Any) -> tuple[object, ...]:
 class Config:
     """The settings of an application."""
 
-    backend: str = field(default="memory://", converter=_url, repr=redacted)
+    backend: str = field(default="sqlite:///jobs.db", converter=_url, repr=redacted)
     """The URL of the backend; its scheme names the backend."""
 
     namespace: str = field(default="stanchion", converter=_namespace)

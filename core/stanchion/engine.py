@@ -3,7 +3,6 @@
 Everything is an operation (see `stanchion.steps`), so that it serves sync and async callers alike.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions, Topic, WatchesJobs
+from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
 from stanchion.errors import (
@@ -23,7 +22,6 @@ from stanchion.errors import (
     JobNotFound,
     LeaseLost,
     QueueNotEmpty,
-    ResultTimeout,
     UniqueHeld,
     Unsupported,
 )
@@ -32,18 +30,13 @@ from stanchion.payloads import Happening, decode_list, policy_of
 from stanchion.plugins import Plugins
 from stanchion.queries import Claimed, Counts, Inserted, Page
 from stanchion.queues import QueueSettings
+from stanchion.results import ended, found
 from stanchion.retries import Policy
-from stanchion.states import FINAL, Event, State
-from stanchion.steps import ONCE, PATIENT, Call, Pause, Pauses, Steps, T, adrive, drive
+from stanchion.states import Event, State
+from stanchion.steps import ONCE, PATIENT, Call, Pauses, Steps, T, adrive, drive
 
 TRIES: Final = 5
 """How often a change is decided anew when others changed the job meanwhile."""
-
-POLL: Final = timedelta(seconds=5)
-"""How often a result is asked for while a watch is open, in case a message was lost."""
-
-POLL_BLIND: Final = timedelta(milliseconds=100)
-"""How often a result is asked for where a backend cannot be watched."""
 
 SWEEP_ROUNDS: Final = 50
 """How many batches one sweep takes at most, so that it ends although others make jobs due all the time."""
@@ -293,11 +286,7 @@ class Engine:
         Raises:
             JobNotFound: There is no such job.
         """
-        (record,) = yield Call("get", ([job_id],))
-        if record is None:
-            raise JobNotFound(job_id)
-        found: Record = record
-        return found
+        return found(job_id)
 
     def page(self, queue: str, state: State, cursor: str | None) -> Steps[Page]:
         """One page of the jobs of a queue in a state."""
@@ -329,48 +318,8 @@ class Engine:
             raise QueueNotEmpty(queue)
 
     def ended(self, job_id: str, timeout: timedelta | None) -> Steps[Record]:
-        """Wait until a job is final.
-
-        Raises:
-            JobNotFound: There is no such job, or no more.
-            ResultTimeout: It is not final after the timeout.
-        """
-        end = None if timeout is None else time.monotonic() + timeout.total_seconds()
-        record = yield from self.get(job_id)
-        if record.state in FINAL:
-            return record
-        watch = yield from self._watch(record.queue)
-        try:
-            while (record := (yield from self.get(job_id))).state not in FINAL:
-                pause = POLL_BLIND if watch is None else POLL
-                if end is not None:
-                    left = timedelta(seconds=end - time.monotonic())
-                    if timeout is not None and left <= _ZERO:
-                        raise ResultTimeout(job_id, record.state, timeout)
-                    pause = min(pause, left)
-                yield from self._pause(watch, job_id, pause)
-            return record
-        finally:
-            if watch is not None:
-                yield Call("close", of=watch)
-
-    def _watch(self, queue: str) -> Steps[Any]:
-        """A watch of the jobs that end, or none: then a result is asked for now and then."""
-        if not isinstance(self.backend, WatchesJobs):
-            return None
-        try:
-            return (yield Call("watch", ([queue], Topic.ENDED)))
-        except BackendError:
-            return None
-
-    def _pause(self, watch: Any, job_id: str, pause: timedelta) -> Steps[None]:
-        if watch is None:
-            yield Pause(pause.total_seconds())
-            return
-        end = time.monotonic() + pause.total_seconds()
-        while (left := end - time.monotonic()) > 0:
-            if job_id in (yield Call("next", (timedelta(seconds=left),), of=watch)):
-                return
+        """Wait until a job is final; see `stanchion.results`."""
+        return ended(self.backend, job_id, timeout)
 
     def _decide(self, record: Record, signal: Signal, policy: Policy, by: str = "") -> Change:
         return decide(record, signal, roll=self._roll(), policy=policy, by=by)

@@ -15,7 +15,7 @@ from stanchion import (
     ResultTimeout,
     Stanchion,
     State,
-    engine,
+    results,
     hookimpl,
 )
 from stanchion.backend import Limits
@@ -280,7 +280,7 @@ def test_a_result_is_restored_by_its_type(app):
 
 def test_a_result_is_waited_for(add, app, monkeypatch):
     """The end of the job wakes whoever waits, without asking again and again."""
-    monkeypatch.setattr(engine, "POLL", timedelta(hours=1))
+    monkeypatch.setattr(results, "POLL", timedelta(hours=1))
     job = add.enqueue(1)
     worker = threading.Thread(target=drain, args=(app,))
     worker.start()
@@ -291,7 +291,7 @@ def test_a_result_is_waited_for(add, app, monkeypatch):
 
 def test_a_result_can_be_awaited(add, app, monkeypatch):
     """By the loop that the worker runs on, too."""
-    monkeypatch.setattr(engine, "POLL", timedelta(hours=1))
+    monkeypatch.setattr(results, "POLL", timedelta(hours=1))
 
     async def main():
         job = await add.aenqueue(1)

@@ -92,7 +92,7 @@ def test_wrong_usage_exits_2(args: list[str]) -> None:
 @pytest.mark.parametrize("args", [["info"], ["show", "mail:1"]])
 def test_a_store_that_nobody_else_sees_is_refused(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in memory is empty in every new process; showing that would mislead."""
-    monkeypatch.delenv("STANCHION_BACKEND", raising=False)
+    monkeypatch.setenv("STANCHION_BACKEND", "memory://")
     result = run(*args)
 
     assert result.exit_code == 1

@@ -24,7 +24,7 @@ def test_there_is_a_default_for_everything():
     """Nothing needs to be configured."""
     settings = Config.load({})
 
-    assert (settings.backend, settings.namespace, settings.plugins) == ("memory://", "stanchion", ())
+    assert (settings.backend, settings.namespace, settings.plugins) == ("sqlite:///jobs.db", "stanchion", ())
     assert (settings.concurrency, settings.lease) == (10, timedelta(seconds=30))
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from stanchion.app import Stanchion
+from stanchion.backend import Backend, HasAsync
 from stanchion.config import Config
 from stanchion.decisions import Ended, Failed, TaskUnknown, hand_back
 from stanchion.engine import Report
@@ -65,8 +66,8 @@ class Worker:
         self._runs: dict[object, Run] = {}
         self._overdue: set[Run] = set()
         self._active = 0
-        self._share = max(self._config.concurrency // 2, min(self._config.concurrency, 10))
-        """How many jobs one claim takes at most: while one half runs, the store looks for the other."""
+        self._share = _share(self._config.concurrency, self._engine.backend)
+        """How many jobs one claim takes at most."""
         self._unanswered: tuple[str, float] | None = None
         """The id of a claim that was not answered, and when it was first asked for."""
         self._held: list[Run] = []
@@ -356,6 +357,14 @@ class Worker:
     def _handed_back(self, run: Run) -> Ended:
         notes, append = run.job.take() if run.job else ({}, {})
         return hand_back(policy_of(run.record.spec), started=run.started, notes=notes, append=append)
+
+
+def _share(slots: int, backend: Backend) -> int:
+    """How many jobs to claim at once: while one half runs, a store looks for the other.
+
+    Unless its verbs run on the loop, where nothing runs meanwhile.
+    """
+    return max(slots // 2, min(slots, 10)) if isinstance(backend, HasAsync) else slots
 
 
 def _in_handler(run: Run) -> bool:
