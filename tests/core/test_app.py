@@ -15,8 +15,8 @@ from stanchion import (
     ResultTimeout,
     Stanchion,
     State,
-    results,
     hookimpl,
+    results,
 )
 from stanchion.backend import Limits
 from stanchion.errors import (
