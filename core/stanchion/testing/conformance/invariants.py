@@ -1,13 +1,15 @@
 """What is true of every store at rest, whatever was done to it, read through the contract alone."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from stanchion.backend import Backend
 from stanchion.changes import LIST_LENGTH
 from stanchion.jobs import Record
-from stanchion.states import FINAL, State
+from stanchion.payloads import Happening, decode_list, policy_of
+from stanchion.states import FINAL, MOVES, Event, State
 
 
 def listed(backend: Backend, queue: str, state: State) -> list[Record]:
@@ -50,24 +52,29 @@ def broken(backend: Backend) -> list[str]:
 
 def _of_queue(backend: Backend, queue: str) -> Iterator[str]:
     counts = backend.count([queue])[queue]
-    records: list[Record] = []
-    for state in State:
-        found = listed(backend, queue, state)
-        if len(found) != counts[state]:
-            yield f"{counts[state]} jobs are counted {state} and {len(found)} are listed"
+    found = {state: listed(backend, queue, state) for state in State}
+    for state, records in found.items():
+        if len(records) != counts[state]:
+            yield f"{counts[state]} jobs are counted {state} and {len(records)} are listed"
+    yield from amiss(found)
+    yield from _of_reading(backend, [record for records in found.values() for record in records])
+
+
+def amiss(found: Mapping[State, list[Record]]) -> Iterator[str]:
+    """What is wrong with the jobs of one queue, as they are listed in each state, in words."""
+    for state, listing in found.items():
         yield from (
-            f"{one.id} is listed as {state} and is {one.state}" for one in found if one.state is not state
+            f"{one.id} is listed as {state} and is {one.state}" for one in listing if one.state is not state
         )
-        records += found
+    records = [record for listing in found.values() for record in listing]
     yield from (
         f"{job_id} is listed {n} times" for job_id, n in Counter(r.id for r in records).items() if n > 1
     )
     holders = Counter(record.unique for record in records if record.unique is not None)
     yield from (f"{holders[key]} jobs hold the unique key {key}" for key in holders if holders[key] > 1)
-    yield from _of_order([record for record in records if record.state is State.QUEUED])
+    yield from _of_order(found[State.QUEUED])
     for record in records:
         yield from (f"{record.id} is {record.state}, but {words}" for words in _of_record(record))
-    yield from _of_reading(backend, records)
 
 
 def _of_order(queued: list[Record]) -> Iterator[str]:
@@ -109,3 +116,52 @@ def _of_reading(backend: Backend, records: list[Record]) -> Iterator[str]:
             for one, other in zip(batch, again, strict=True)
             if one != other
         )
+
+
+def unlived(record: Record) -> Iterator[str]:
+    """What is wrong with a job to which nothing was done but what `stanchion.decisions` decided, in words.
+
+    Each run is ended once or under way, no more attempts were used up and deaths survived than its policy grants,
+    and its history is a way through the table.
+    """
+    history: list[Happening] = decode_list(record.lists, "history", Happening)
+    policy = policy_of(record.spec)
+    ended = sum(one.started_ms is not None for one in history) + (record.state is State.RUNNING)
+    if record.run != ended and len(history) < LIST_LENGTH:
+        yield f"{record.id} was started {record.run} times, and {ended} runs ended or go on"
+    if record.count("attempts") > policy.retries + 1:
+        yield f"{record.id} used up {record.count('attempts')} attempts of {policy.retries + 1}"
+    if record.count("lost") > policy.max_lost + 1:
+        yield f"{record.id} was lost {record.count('lost')} times and may be {policy.max_lost}"
+    for one, other in pairwise(history):
+        event, to = Event(other.event), State(other.to)
+        if not any(to in MOVES[state].get(event, ()) for state in _unrecorded(State(one.to))):
+            yield f"{record.id} was {one.to}, and then {event} made it {to}"
+    if history and record.state not in _unrecorded(State(history[-1].to)):
+        yield f"{record.id} was {history[-1].to} and is {record.state}, and its history does not say why"
+
+
+def _unrecorded(state: State) -> set[State]:
+    """Where a job may have gone from a state without an entry in its history."""
+    reached, pending = {state}, [state]
+    while pending:
+        moves = MOVES[pending.pop()]
+        for event in (Event.PROMOTE, Event.UNBLOCK, Event.CLAIM):
+            new = {to for to in moves.get(event, ()) if to is not None} - reached
+            reached |= new
+            pending += new
+    return reached
+
+
+def reverted(before: Record, after: Record) -> Iterator[str]:
+    """What is wrong with how a job changed meanwhile: what only grows has shrunk, in words."""
+    if before.run > after.run or before.revision > after.revision:
+        yield f"{after.id} went back from run {before.run}, revision {before.revision} to {after.run}, {after.revision}"
+    if before.run == after.run and before.claim != after.claim is not None:
+        yield f"{after.id} is held by {after.claim} in a run that it did not start"
+    held = before.claim is not None and before.claim == after.claim
+    if held and before.due_at and (after.due_at is None or before.due_at > after.due_at):
+        yield f"the lease on {after.id} went back from {before.due_at} to {after.due_at}"
+    for name, entries in before.lists.items():
+        if len(entries) < LIST_LENGTH and after.lists.get(name, ())[: len(entries)] != entries:
+            yield f"the {name} of {after.id} was rewritten"

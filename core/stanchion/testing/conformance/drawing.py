@@ -1,0 +1,196 @@
+"""What stories are drawn from: drafts of jobs, and words for all that can be said of one.
+
+Everything that a story is told with has a short name, so that one that fails can be read.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from hypothesis import strategies as st
+
+from stanchion.decisions import (
+    Beaten,
+    CancelAsked,
+    Cancelled,
+    Completed,
+    Deleted,
+    Expired,
+    Failed,
+    GivenUp,
+    Lost,
+    Promoted,
+    Released,
+    RetryAsked,
+    Signal,
+    Snoozed,
+    TaskUnknown,
+    TimedOut,
+    Unblocked,
+    Updated,
+)
+from stanchion.jobs import Item
+from stanchion.payloads import Failure, encode_policy, encode_spec
+from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until
+from stanchion.states import FIRST, State
+
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+LEASE: Final = timedelta(seconds=30)
+
+QUEUES: Final = ("mail", "news")
+"""The queues that stories are about."""
+
+LED: Final = "led"
+"""The queue of jobs that are led somewhere, where nobody else claims."""
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """A job that somebody wants."""
+
+    key: str = "a"
+    queue: str = QUEUES[0]
+    state: State = State.QUEUED
+    clock: timedelta | datetime = MINUTE
+    priority: int = 0
+    unique: str | None = None
+    until: Until = "end"
+    tags: tuple[str, ...] = ()
+    retries: int = 1
+    max_lost: int = 1
+    backoff: Backoff = Fixed(MINUTE)
+    keep: timedelta | None = HOUR
+    keep_failed: timedelta | None = 2 * HOUR
+
+    @property
+    def policy(self) -> Policy:
+        """The policy it is enqueued with."""
+        return Policy(
+            retries=self.retries,
+            max_lost=self.max_lost,
+            backoff=self.backoff,
+            keep=self.keep,
+            keep_failed=self.keep_failed,
+            unique=self.unique,
+            unique_until=self.until,
+        )
+
+    def item(self, prefix: str) -> Item:
+        """The item to insert, in a queue of one story."""
+        return Item(
+            id=f"{prefix}{self.queue}:{self.key}",
+            task="greet",
+            state=self.state,
+            clock=None if self.state is State.QUEUED else self.clock,
+            priority=self.priority,
+            unique=self.unique,
+            scope=self.until if self.unique else None,
+            tags=self.tags,
+            spec=encode_spec(b"{}", encode_policy(self.policy)),
+        )
+
+
+Said = Mapping[str, Callable[[datetime], Signal]]
+"""Signals by name; some depend on what time it is."""
+
+_FAILURE: Final = Failure(type="ValueError", message="no", run=7)
+
+
+def _just(signal: Signal) -> Callable[[datetime], Signal]:
+    def said(now: datetime) -> Signal:  # noqa: ARG001  # the same at any time
+        return signal
+
+    return said
+
+
+ENDS: Final[Said] = {
+    "complete": _just(Completed(result=b"1")),
+    "complete, with data": _just(Completed(result=b"2", notes={"saved": b"x"}, append={"log": b"done"})),
+    "fail": _just(Failed(failure=_FAILURE, append={"log": b"oh"})),
+    "fail, again in a while": _just(Failed(failure=_FAILURE, wait=90 * SECOND)),
+    "fail, again at once": _just(Failed(failure=_FAILURE, wait=0 * SECOND)),
+    "fail for good": _just(Failed(failure=_FAILURE, for_good=True)),
+    "time out": _just(TimedOut(failure=_FAILURE, notes={"progress": b"0.9"})),
+    "release": _just(Released(notes={"saved": b"half"})),
+    "snooze": _just(Snoozed(until=MINUTE)),
+    "snooze until an instant": lambda now: Snoozed(until=now + timedelta(seconds=45, microseconds=1500)),
+    "snooze until the past": lambda now: Snoozed(until=now - SECOND),
+    "unknown task": _just(TaskUnknown()),
+    "cancel itself": _just(Cancelled(reason="not me")),
+    "give up": _just(GivenUp()),
+}
+"""How a run can end."""
+
+BEATS: Final[Said] = {
+    "beat": _just(Beaten(lease=LEASE)),
+    "beat, shorter": _just(Beaten(lease=SECOND)),
+    "beat, with news": _just(
+        Beaten(lease=2 * LEASE, notes={"progress": b"0.5", "saved": b"\xff"}, append={"log": b"half"})
+    ),
+}
+
+ASKS: Final[Said] = {
+    "cancel": _just(CancelAsked()),
+    "cancel, because": _just(CancelAsked(reason="enough")),
+    "retry": _just(RetryAsked()),
+    "retry by force": _just(RetryAsked(force=True)),
+    "first": _just(Updated(priority=9)),
+    "last": _just(Updated(priority=-9)),
+    "start later": _just(Updated(start=HOUR)),
+    "start then": lambda now: Updated(start=now + MINUTE, priority=1),
+    "start now": _just(Updated(start=0 * SECOND)),
+    "delete": _just(Deleted()),
+}
+
+SWEPT: Final[Said] = {
+    "promote": _just(Promoted()),
+    "unblock": _just(Unblocked()),
+    "lose": _just(Lost()),
+    "expire": _just(Expired()),
+}
+
+RUNS: Final[Said] = {**ENDS, **BEATS}
+EVERY: Final[Said] = {**RUNS, **ASKS, **SWEPT}
+
+STEPS: Final[Mapping[str, timedelta]] = {
+    "1 ms": timedelta(milliseconds=1),
+    "1 s": SECOND,
+    "20 s": 20 * SECOND,
+    "1 min": MINUTE,
+    "1 h": HOUR,
+    "1 day": 24 * HOUR,
+}
+"""Steps in time; those to the next clock, and just before it, depend on the story."""
+
+SPANS: Final = (*STEPS, "to the next clock", "to the next clock", "just before it", "20 s", "1 min")
+"""What stories choose from: most of them short, or nothing would ever be in use."""
+
+
+def drafts() -> st.SearchStrategy[Draft]:
+    """Drafts of jobs: few ids and unique keys, so that they meet."""
+    soon = st.sampled_from([0 * SECOND, SECOND, MINUTE, HOUR, timedelta(microseconds=1500)])
+    kept = st.sampled_from([HOUR, 0 * SECOND, None])
+    return st.fixed_dictionaries(
+        {
+            "key": st.sampled_from("abcd"),
+            "queue": st.sampled_from(QUEUES),
+            "state": st.sampled_from([State.QUEUED, *sorted(FIRST)]),
+            "clock": soon,
+            "priority": st.sampled_from([0, 0, 1, -1, 100, -100]),
+            "unique": st.sampled_from([None, None, "u", "v"]),
+            "until": st.sampled_from(["end", "start"]),
+            "tags": st.sampled_from([(), ("kind:a", "b")]),
+            "retries": st.integers(0, 2),
+            "max_lost": st.integers(0, 2),
+            "backoff": st.sampled_from([Fixed(MINUTE), Fixed(0), Exponential(2, 5)]),
+            "keep": kept,
+            "keep_failed": kept,
+        }
+    ).map(lambda fields: Draft(**fields))
+
+
+def spoken(said: Said) -> st.SearchStrategy[str]:
+    """One of these words."""
+    return st.sampled_from(list(said))

@@ -1,0 +1,128 @@
+"""Leading: to each row of the table, and to each event that a state does not allow, for those that chance left out."""
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Final
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from stanchion.backend import Backend
+from stanchion.states import FIRST, GONE, MOVES, Event, State
+from stanchion.testing.clock import START, VirtualClock
+from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, Draft
+from stanchion.testing.conformance.oracle import Edge
+from stanchion.testing.conformance.stage import Tally
+from stanchion.testing.conformance.story import Story
+
+EDGES: Final[list[Edge]] = [
+    (state.value, event.value, None if to is GONE else to.value)
+    for state, moves in MOVES.items()
+    for event, targets in moves.items()
+    for to in sorted(targets, key=str)
+]
+"""Every row of the table."""
+
+ILLEGAL: Final[list[tuple[str, str]]] = [
+    (state.value, event.value)
+    for state in State
+    for event in Event
+    if event not in MOVES[state] and event is not Event.CLAIM
+]
+"""Every event that a state does not allow; claiming is nothing that one can try on a job."""
+
+_ENDED_BY: Final[Mapping[str, str]] = {
+    "retrying": "fail, again in a while",
+    "completed": "complete",
+    "failed": "fail for good",
+    "timed_out": "time out",
+}
+"""What brings a running job into these states."""
+
+_REPORTED: Final[Mapping[str, str]] = {
+    "beat": "beat",
+    "complete": "complete",
+    "fail": "fail",
+    "time_out": "time out",
+    "release": "release",
+    "snooze": "snooze",
+}
+_ASKED: Final[Mapping[str, str]] = {"retry": "retry by force", "delete": "delete", "cancel": "cancel"}
+
+
+class SteeredStory(Story):
+    """A story that can also be led."""
+
+    def __init__(self, backend: Backend, clock: VirtualClock, tally: Tally) -> None:
+        super().__init__(backend, clock, tally)
+        self._led = count(1)
+
+    @rule(edge=st.sampled_from(EDGES))
+    def lead(self, edge: Edge) -> None:
+        """Lead a new job over one row of the table."""
+        state, event, to = edge
+        job_id = self._bring(state, to)
+        if state == "running" and to == "cancelled" and event != "cancel":
+            self._ask(job_id, "cancel")
+            self.agree()
+        if event == "claim":
+            self._claim_led()
+        elif event in _REPORTED:
+            self._report_led(job_id, _REPORTED[event])
+        elif edge == ("running", "cancel", "cancelled"):
+            self._report_led(job_id, "cancel itself")
+        elif event in _ASKED:
+            self._ask(job_id, _ASKED[event])
+        elif event == "update":
+            self._ask(job_id, "start later" if to == "scheduled" else "first")
+        else:
+            self._when_due(job_id)
+        self.agree()
+
+    def mislead(self, state: str) -> None:
+        """Try everything on a new job that its state does not allow."""
+        job_id = self._bring(state, None)
+        for word, signal in EVERY.items():
+            if (state, signal(START).event.value) in ILLEGAL:
+                self._say(job_id, word)
+        self.agree()
+
+    def complete(self) -> None:
+        """Lead jobs wherever no story went yet."""
+        for edge in EDGES:
+            if not self.tally.edges[edge]:
+                self.lead(edge)
+        for state in State:
+            if any(not self.tally.refused[pair] for pair in ILLEGAL if pair[0] == state):
+                self.mislead(state.value)
+
+    def _bring(self, state: str, to: str | None) -> str:
+        """A new job in a state, with no attempt or loss left if it shall fail."""
+        left = 0 if {"timed_out", "failed"} & {state, to} else 1
+        first = State(state) if state in FIRST else State.QUEUED
+        draft = Draft(key=f"{next(self._led)}", queue=LED, state=first, retries=left, max_lost=left)
+        job_id = draft.item(self.prefix).id
+        self.enqueue([draft])
+        self.agree()
+        if state == "running" or state in _ENDED_BY:
+            self._claim_led()
+            self.agree()
+        if state in _ENDED_BY:
+            self._report_led(job_id, _ENDED_BY[state])
+            self.agree()
+        if state == "cancelled":
+            self._ask(job_id, "cancel")
+            self.agree()
+        return job_id
+
+    def _claim_led(self) -> None:
+        """Claim all led jobs, whoever they are."""
+        self.claim([LED], self.backend.limits.batch, "guide", LEASE)
+
+    def _report_led(self, job_id: str, word: str) -> None:
+        self._report([(run, word) for run in self.runs if run.id == job_id][-1:])
+
+    def _when_due(self, job_id: str) -> None:
+        """Wait for a job's clock, and sweep."""
+        self.clock.advance(self.oracle.jobs[job_id]["due_at"] - self.clock.now())
+        self.sweep([LED])
