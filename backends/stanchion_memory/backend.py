@@ -26,6 +26,8 @@ class MemoryBackend:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock
         self._shelves: dict[str, Shelf] = {}
+        self._claims: dict[str, tuple[datetime, list[str]]] = {}
+        """The answers to claims, for their repetition, and until when they are remembered."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._woken: set[str] = set()
@@ -57,10 +59,9 @@ class MemoryBackend:
     ) -> Claimed:
         with self._open():
             now = self.now()
+            if claim_id in self._claims:
+                return Claimed(records=self._held(claim_id), now=now, more=False, next_due_at=None)
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
-            if any(claim_id in shelf.claims for shelf in shelves):
-                held = [record for shelf in shelves for record in _held(shelf, claim_id)]
-                return Claimed(records=held, now=now, more=False, next_due_at=None)
             ends = now + lease // _MILLISECOND * _MILLISECOND
             taken: list[Record] = []
             active = [shelf for shelf in shelves if not shelf.settings.paused]
@@ -69,15 +70,24 @@ class MemoryBackend:
                 for record in shelf.first(State.QUEUED, limit - len(taken)):
                     taken.append(claimed(record, now=now, ends=ends, claim=claim_id, worker=worker))
                     shelf.put(taken[-1])
-                mine = [record.id for record in taken if record.id in shelf.records]
-                shelf.forget_claims(now)
-                if mine:
-                    shelf.claims[claim_id] = (ends, mine)
+            self._remember(claim_id, ends, taken, now)
             self._woken.difference_update(queues)
             more = [queue for queue in queues if self._has_queued(queue)]
             self._wake(*more)
             clocks = [at for shelf in active if (at := shelf.next_due_at(WAITING))]
             return Claimed(records=taken, now=now, more=bool(more), next_due_at=min(clocks, default=None))
+
+    def _held(self, claim_id: str) -> list[Record]:
+        """The jobs of a claim that are still held by it."""
+        found = self.get(self._claims[claim_id][1])
+        return [record for record in found if record is not None and record.claim == claim_id]
+
+    def _remember(self, claim_id: str, ends: datetime, taken: list[Record], now: datetime) -> None:
+        """Keep the answer to a claim, and forget those whose lease is over."""
+        while self._claims and next(iter(self._claims.values()))[0] <= now:
+            del self._claims[next(iter(self._claims))]
+        if taken:
+            self._claims[claim_id] = (ends, [record.id for record in taken])
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         due = [record for state in WAITING for record in shelf.due(state, now, LIMITS.batch)]
@@ -241,9 +251,3 @@ class MemoryWatch:
         with self._backend._changed:
             self._backend._watches.discard(self)
             self._backend._changed.notify_all()
-
-
-def _held(shelf: Shelf, claim_id: str) -> list[Record]:
-    ids = shelf.claims.get(claim_id, (None, []))[1]
-    records = [shelf.records[job_id] for job_id in ids if job_id in shelf.records]
-    return [record for record in records if record.claim == claim_id]

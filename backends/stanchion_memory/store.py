@@ -38,19 +38,12 @@ class Shelf:
         self.index: dict[State, list[Place]] = {state: [] for state in State}
         self.holders: dict[str, str] = {}
         """The job that holds each unique key, by its digest."""
-        self.claims: dict[str, tuple[datetime, list[str]]] = {}
-        """The answers to claims, for their repetition, and until when they are remembered."""
         self._places = 0
 
     def tail(self) -> int:
         """The next place."""
         self._places += 1
         return self._places
-
-    def forget_claims(self, now: datetime) -> None:
-        """Forget the answers to claims whose lease is over."""
-        while self.claims and next(iter(self.claims.values()))[0] <= now:
-            del self.claims[next(iter(self.claims))]
 
     def put(self, record: Record) -> None:
         """Keep a record, instead of the one of its id if there is one."""

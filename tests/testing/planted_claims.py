@@ -240,8 +240,7 @@ class RepeatedClaimsTakeNewJobs(Unbroken):
     """A worker that did not hear the answer gets other jobs, and the first wait for their lease to lapse."""
 
     def claim(self, queues: Sequence[str], *, claim_id: str, **request: Any) -> Claimed:
-        for shelf in self.shelves_of(queues):
-            shelf.claims.pop(claim_id, None)
+        self._claims.pop(claim_id, None)
         return super().claim(queues, claim_id=claim_id, **request)
 
 

@@ -295,6 +295,16 @@ class Claiming(Ground):
 
         assert a_claim(backend, "one", "two", claim_id="c1").records == first.records
 
+    def test_claim_repeated_takes_nothing_new_after_its_queue_was_forgotten(self, backend: Backend) -> None:
+        """What became of the jobs it was answered with does not make it a new claim."""
+        inserted(backend, an_item("a", queue="two"))
+        (job,) = a_claim(backend, "one", "two", claim_id="c1").records
+        change(backend, job, None, guards={"claim": "c1"})
+        assert backend.forget("two")
+        inserted(backend, *items("bc", queue="one"))
+
+        assert a_claim(backend, "one", "two", claim_id="c1").records == []
+
     def test_claim_frees_a_unique_key_held_until_the_start(self, backend: Backend) -> None:
         """Another job may take it from then on."""
         job = taken(backend, "a", unique="digest", scope="start")

@@ -45,7 +45,9 @@ def _entry(name: str, data: bytes) -> object:
 
 def shown(job: Job | None) -> Job | None:
     """A job of the oracle as it is to be seen."""
-    return job and {name: value for name, value in job.items() if name not in ("place", "policy", "born")}
+    return job and {
+        name: value for name, value in job.items() if name not in ("queue", "place", "policy", "born")
+    }
 
 
 def look(backend: Backend, queues: Iterable[str]) -> Seen:
@@ -123,6 +125,7 @@ def _of_due(oracle: Oracle, backend: Backend, queues: list[str]) -> Iterator[str
         yield "due are not those that run before all others"
     for state in State:
         for queue in queues:
-            clocks = [one.due_at for one in due.records if one.state is state and one.queue == queue]
+            mine = [one for one in due.records if one.state is state and one.queue == queue]
+            clocks = [one.due_at for one in mine if one.due_at is not None]
             if clocks != sorted(clocks):
                 yield f"due jobs that are {state} do not come oldest first"

@@ -5,7 +5,7 @@ Everything that a story is told with has a short name, so that one that fails ca
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from hypothesis import strategies as st
@@ -172,23 +172,22 @@ def drafts() -> st.SearchStrategy[Draft]:
     """Drafts of jobs: few ids and unique keys, so that they meet."""
     soon = st.sampled_from([0 * SECOND, SECOND, MINUTE, HOUR, timedelta(microseconds=1500)])
     kept = st.sampled_from([HOUR, 0 * SECOND, None])
-    return st.fixed_dictionaries(
-        {
-            "key": st.sampled_from("abcd"),
-            "queue": st.sampled_from(QUEUES),
-            "state": st.sampled_from([State.QUEUED, *sorted(FIRST)]),
-            "clock": soon,
-            "priority": st.sampled_from([0, 0, 1, -1, 100, -100]),
-            "unique": st.sampled_from([None, None, "u", "v"]),
-            "until": st.sampled_from(["end", "start"]),
-            "tags": st.sampled_from([(), ("kind:a", "b")]),
-            "retries": st.integers(0, 2),
-            "max_lost": st.integers(0, 2),
-            "backoff": st.sampled_from([Fixed(MINUTE), Fixed(0), Exponential(2, 5)]),
-            "keep": kept,
-            "keep_failed": kept,
-        }
-    ).map(lambda fields: Draft(**fields))
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "key": st.sampled_from("abcd"),
+        "queue": st.sampled_from(QUEUES),
+        "state": st.sampled_from([State.QUEUED, *sorted(FIRST)]),
+        "clock": soon,
+        "priority": st.sampled_from([0, 0, 1, -1, 100, -100]),
+        "unique": st.sampled_from([None, None, "u", "v"]),
+        "until": st.sampled_from(["end", "start"]),
+        "tags": st.sampled_from([(), ("kind:a", "b")]),
+        "retries": st.integers(0, 2),
+        "max_lost": st.integers(0, 2),
+        "backoff": st.sampled_from([Fixed(MINUTE), Fixed(0), Exponential(2, 5)]),
+        "keep": kept,
+        "keep_failed": kept,
+    }
+    return st.fixed_dictionaries(fields).map(lambda drawn: Draft(**drawn))
 
 
 def spoken(said: Said) -> st.SearchStrategy[str]:

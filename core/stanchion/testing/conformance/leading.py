@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from stanchion.backend import Backend
-from stanchion.states import FIRST, GONE, MOVES, Event, State
+from stanchion.states import FIRST, MOVES, Event, State
 from stanchion.testing.clock import START, VirtualClock
 from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, Draft
 from stanchion.testing.conformance.oracle import Edge
@@ -16,7 +16,7 @@ from stanchion.testing.conformance.stage import Tally
 from stanchion.testing.conformance.story import Story
 
 EDGES: Final[list[Edge]] = [
-    (state.value, event.value, None if to is GONE else to.value)
+    (state.value, event.value, None if to is None else to.value)
     for state, moves in MOVES.items()
     for event, targets in moves.items()
     for to in sorted(targets, key=str)

@@ -9,27 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from stanchion import decisions as said
 from stanchion.changes import Change
-from stanchion.decisions import (
-    Beaten,
-    CancelAsked,
-    Cancelled,
-    Completed,
-    Deleted,
-    Expired,
-    Failed,
-    GivenUp,
-    Lost,
-    Promoted,
-    Released,
-    RetryAsked,
-    Signal,
-    Snoozed,
-    TaskUnknown,
-    TimedOut,
-    Unblocked,
-    Updated,
-)
+from stanchion.decisions import Signal
 from stanchion.jobs import Item
 from stanchion.payloads import Failure
 from stanchion.retries import Fixed, Policy
@@ -39,6 +21,9 @@ Job = dict[str, Any]
 
 Edge = tuple[str, str, str | None]
 """A state, what happened, and the state it led to; none: the job is gone."""
+
+Order = Callable[[Job], int]
+"""The order in which a backend queued jobs of which any may go first."""
 
 ENDS: Final = ("completed", "failed", "timed_out", "cancelled")
 
@@ -61,10 +46,9 @@ FINDS: Final[dict[str, tuple[str, ...]]] = {
 """The states in which each event may find a job."""
 
 _BY_RUN: Final = (
-    *(Beaten, Completed, Failed, TimedOut, Released),
-    *(Snoozed, TaskUnknown, Cancelled, GivenUp),
+    *(said.Beaten, said.Completed, said.Failed, said.TimedOut, said.Released),
+    *(said.Snoozed, said.TaskUnknown, said.Cancelled, said.GivenUp),
 )
-_SWEPT: Final = (Lost, Promoted, Unblocked, Expired)
 _FORGOTTEN: Final = ("attempts", "lost", "unknown", "cancel", "cancel_at", "result", "progress")
 """What a retry by a person wipes out."""
 
@@ -101,7 +85,7 @@ class Oracle:
 
     def of(self, queue: str, *states: str) -> list[Job]:
         """The jobs of a queue in some states, or all of them."""
-        mine = [job for job in self.jobs.values() if job["id"].split(":")[0] == queue]
+        mine = [job for job in self.jobs.values() if job["queue"] == queue]
         return [job for job in mine if not states or job["state"] in states]
 
     def line(self, queue: str) -> list[Job]:
@@ -129,11 +113,10 @@ class Oracle:
         self._born += 1
         self.jobs[item.id] = {
             "id": item.id,
+            "queue": queue,
             "task": item.task,
             "state": item.state.value,
-            "claim": None,
             "run": 0,
-            "worker": None,
             "revision": 0,
             "due_at": self._instant(item.clock),
             "priority": item.priority,
@@ -142,13 +125,10 @@ class Oracle:
             "scope": item.scope,
             "tags": item.tags,
             "created_at": self.now(),
-            "started_at": None,
-            "ended_at": None,
             "spec": item.spec,
             "notes": {},
-            "history": [],
-            "errors": [],
-            "log": [],
+            **dict.fromkeys(("claim", "worker", "started_at", "ended_at")),
+            **{name: [] for name in ("history", "errors", "log")},
             "policy": policy,
             "born": self._born,
         }
@@ -162,7 +142,7 @@ class Oracle:
         claim_id: str,
         worker: str,
         lease: timedelta,
-        order: "Order",
+        order: Order,
     ) -> dict[str, Any]:
         """Take jobs; asked again, the same ones, as far as they are still held."""
         if claim_id in self.claims:
@@ -199,25 +179,25 @@ class Oracle:
         job = self.jobs[job_id]
         self.check(job, signal)
         wanted = self._wanted(job, signal)
-        if wanted and self._holder(job_id.split(":")[0], wanted) not in (None, job):
+        if wanted and self._holder(job["queue"], wanted) not in (None, job):
             raise No("UniqueHeld", job_id=job_id)
         self.happen(job, signal, by="someone")
         return self.jobs.get(job_id)
 
-    def sweep(self, queues: Iterable[str], order: "Order") -> int:
+    def sweep(self, queues: Sequence[str], order: Order) -> int:
         """Move all jobs whose clock has run out; how many there were."""
         due = self.due(queues)
         for job in due:
             if job["state"] == "running":
-                self.happen(job, Lost())
+                self.happen(job, said.Lost())
             elif job["state"] in ENDS:
-                self.happen(job, Expired())
-        kinds = {(job["id"].split(":")[0], job["state"]) for job in due}
-        waiting = [job for job in due if job["state"] in ("blocked", "scheduled", "retrying")]
-        self._queue_up(
-            [[job for job in waiting if (job["id"].split(":")[0], job["state"]) == kind] for kind in kinds],
-            order,
-        )
+                self.happen(job, said.Expired())
+        waiting = [
+            [job for job in due if (job["queue"], job["state"]) == (queue, state)]
+            for queue in queues
+            for state in ("blocked", "scheduled", "retrying")
+        ]
+        self._queue_up(waiting, order)
         return len(due)
 
     def forget(self, queue: str) -> None:
@@ -240,7 +220,7 @@ class Oracle:
         if change.revision is not None and job["revision"] != change.revision:
             return "revision"
         wanted = change.move.head.get("unique")
-        if wanted and self._holder(job["id"].split(":")[0], wanted) not in (None, job):
+        if wanted and self._holder(job["queue"], wanted) not in (None, job):
             return "unique"
         return None
 
@@ -250,9 +230,9 @@ class Oracle:
         """Refuse what cannot happen to a job in its state."""
         event, state = signal.event.value, job["state"]
         legal = state in FINDS[event] and (state == "running" or not isinstance(signal, _BY_RUN))
-        if isinstance(signal, RetryAsked) and state == "completed" and not signal.force:
+        if isinstance(signal, said.RetryAsked) and state == "completed" and not signal.force:
             legal = False
-        if isinstance(signal, Updated) and state == "blocked" and signal.start is not None:
+        if isinstance(signal, said.Updated) and state == "blocked" and signal.start is not None:
             legal = False
         if not legal:
             raise No("IllegalTransition", job_id=job["id"], state=state, event=event)
@@ -267,7 +247,7 @@ class Oracle:
             job["log"] += [(self.now(), line) for line in signal.append.values()]
         else:
             job["revision"] += 1
-        if isinstance(signal, Deleted | Expired):
+        if isinstance(signal, said.Deleted | said.Expired):
             del self.jobs[job["id"]]
             self.told.append((job["id"], (state, event, None)))
             return
@@ -276,7 +256,7 @@ class Oracle:
         if after != "running":
             job["claim"] = job["worker"] = None
         self.told.append((job["id"], (state, event, after)))
-        if isinstance(signal, Beaten | Promoted | Unblocked):
+        if isinstance(signal, said.Beaten | said.Promoted | said.Unblocked):
             return
         ended = state == "running" and after != "running"
         entry = {"event": event, "to": after, "by": by, "run": job["run"], "reason": reason}
@@ -286,62 +266,62 @@ class Oracle:
     def _become(self, job: Job, signal: Signal) -> str:
         """Change a job as a signal says; the reason to note down."""
         match signal:
-            case Beaten():
+            case said.Beaten():
                 job["due_at"] = max(job["due_at"], self._instant(signal.lease))
-            case Completed():
+            case said.Completed():
                 self._one_more(job, "attempts")
                 job["notes"]["result"] = signal.result
                 self._end(job, "completed")
-            case Failed() | TimedOut():
+            case said.Failed() | said.TimedOut():
                 self._fail(job, signal)
-            case Lost() | GivenUp():
+            case said.Lost() | said.GivenUp():
                 return self._lose(job)
-            case Released():
+            case said.Released():
                 self._one_more(job, "released")
                 self._wait(job, "queued", None)
-            case Snoozed():
+            case said.Snoozed():
                 self._one_more(job, "snoozed")
                 self._wait(job, "scheduled", signal.until)
-            case TaskUnknown():
+            case said.TaskUnknown():
                 minutes = min(0.5 * 2 ** int(job["notes"].get("unknown", 0)), 10)
                 self._one_more(job, "snoozed")
                 self._one_more(job, "unknown")
                 self._wait(job, "scheduled", timedelta(minutes=minutes))
-            case Cancelled():
+            case said.Cancelled():
                 self._one_more(job, "attempts")
                 self._end(job, "cancelled")
                 return signal.reason
-            case CancelAsked():
+            case said.CancelAsked():
                 if "cancel" not in job["notes"]:
                     job["notes"]["cancel"] = signal.reason.encode()
                     job["notes"]["cancel_at"] = b"%d" % _ms(self.now())
                 if job["state"] != "running":
                     self._end(job, "cancelled")
                 return signal.reason
-            case RetryAsked():
+            case said.RetryAsked():
                 job["unique"] = self._wanted(job, signal) or job["unique"]
                 job["notes"] = {name: note for name, note in job["notes"].items() if name not in _FORGOTTEN}
                 self._wait(job, "queued", None)
                 job["place"], job["ended_at"] = self._tail(), None
-            case Promoted() | Unblocked():
+            case said.Promoted() | said.Unblocked():
                 self._wait(job, "queued", None)
                 job["place"] = self._tail()
-            case Updated():
+            case said.Updated():
                 if signal.priority is not None:
                     job["priority"] = signal.priority
                 if signal.start is not None:
                     self._wait(job, "scheduled", signal.start)
         return ""
 
-    def _fail(self, job: Job, signal: Failed | TimedOut) -> None:
+    def _fail(self, job: Job, signal: said.Failed | said.TimedOut) -> None:
         """An attempt is used up; another follows after a while, unless that was the last or somebody cancelled."""
         attempt, policy = self._one_more(job, "attempts"), job["policy"]
         self._err(job, signal.failure)
-        last = attempt > policy.retries or (isinstance(signal, Failed) and signal.for_good)
+        last = attempt > policy.retries or (isinstance(signal, said.Failed) and signal.for_good)
         if last and "cancel" not in job["notes"]:
-            self._end(job, "failed" if isinstance(signal, Failed) else "timed_out")
+            self._end(job, "failed" if isinstance(signal, said.Failed) else "timed_out")
             return
-        if isinstance(signal, Failed) and signal.wait is not None:
+        if isinstance(signal, said.Failed) and signal.wait is not None:
             wait = signal.wait
         elif isinstance(policy.backoff, Fixed):
             wait = policy.backoff.wait
@@ -378,7 +358,7 @@ class Oracle:
         if job["scope"] == "start":
             job["unique"] = None
 
-    def _queue_up(self, groups: list[list[Job]], order: "Order") -> None:
+    def _queue_up(self, groups: list[list[Job]], order: Order) -> None:
         """Promote due jobs, those of a group oldest clock first.
 
         Which of two with the same clock, or of two groups, goes first is the backend's choice, and taken from it.
@@ -387,7 +367,7 @@ class Oracle:
             clocks = [job["due_at"] for job in sorted(group, key=order)]
             assert clocks == sorted(clocks), "a job whose clock ran out later was queued before an older one"
         for job in sorted((job for group in groups for job in group), key=order):
-            self.happen(job, Unblocked() if job["state"] == "blocked" else Promoted())
+            self.happen(job, said.Unblocked() if job["state"] == "blocked" else said.Promoted())
 
     def _holder(self, queue: str, unique: str | None) -> Job | None:
         """The job of a queue that holds a unique key."""
@@ -396,7 +376,7 @@ class Oracle:
     def _wanted(self, job: Job, signal: Signal) -> str | None:
         """The unique key that a job takes again when it is asked to run again."""
         policy: Policy = job["policy"]
-        return policy.unique if isinstance(signal, RetryAsked) and job["state"] in ENDS else None
+        return policy.unique if isinstance(signal, said.RetryAsked) and job["state"] in ENDS else None
 
     def _one_more(self, job: Job, note: str) -> int:
         count = int(job["notes"].get(note, 0)) + 1
@@ -414,10 +394,6 @@ class Oracle:
         """When a clock runs out, in whole milliseconds."""
         at = self.now() + clock if isinstance(clock, timedelta) else clock
         return at and at - timedelta(microseconds=at.microsecond % 1000)
-
-
-Order = Callable[[Job], int]
-"""The order in which a backend queued jobs of which any may go first."""
 
 
 def _ms(at: datetime) -> int:

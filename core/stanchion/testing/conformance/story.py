@@ -75,8 +75,7 @@ class Story(Stage):
         got = [
             (one.created, plain(one.record)) for one in self.operate("insert", [item for item, _ in items])
         ]
-        for _ in range(2 if self.line.repeated else 1):
-            right = [self.oracle.insert(item, policy) for item, policy in items]
+        right = self.as_often(lambda: [self.oracle.insert(item, policy) for item, policy in items])
         self.answered(got, [(created, shown(there)) for created, there in right])
 
     # Workers.
@@ -119,8 +118,9 @@ class Story(Stage):
     def _claim(self, request: Mapping[str, Any]) -> None:
         claimed = self.operate("claim", **request)
         places = self._places()
-        for _ in range(2 if self.line.repeated else 1):
-            right = self.oracle.claim(**request, order=lambda job: places.get(job["id"], 0))
+        right = self.as_often(
+            lambda: self.oracle.claim(**request, order=lambda job: places.get(job["id"], 0))
+        )
         self.runs += [record for record in claimed.records if record not in self.runs]
         got = {
             "records": [plain(one) for one in claimed.records],

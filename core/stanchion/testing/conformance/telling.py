@@ -28,10 +28,11 @@ class Telling(Ground):
         from stanchion.testing.conformance.leading import EDGES, ILLEGAL
         from stanchion.testing.conformance.volume import tell
 
+        factor = float(pytestconfig.getoption("--stanchion-stories", 1.0) or 0)
         tally = tell(
             backend,
             clock,
-            max(1, round(self.STORIES * pytestconfig.getoption("--stanchion-stories", 1.0))),
+            max(1, round(self.STORIES * factor)),
             seed=pytestconfig.getoption("--hypothesis-seed", None),
             blob=pytestconfig.getoption("--stanchion-replay", None),
         )
