@@ -10,9 +10,12 @@ from pathlib import Path
 
 import redis
 from figures import Figure, as_json, show
-from measures import MEASURES
+from measures import MEASURES as REDIS_MEASURES
 from rounds import Setting
 from server import serving
+from sqlite_measures import SQLITE_MEASURES
+
+MEASURES = {**REDIS_MEASURES, **SQLITE_MEASURES}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,9 +10,10 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from stanchion import Stanchion, Task
+from stanchion.backend import HasAsync
 from stanchion.worker import Worker
 
 PAYLOAD = "x" * (100 - len('{"payload":""}'))
@@ -22,8 +23,16 @@ PAYLOAD = "x" * (100 - len('{"payload":""}'))
 Noop = Task[[str], None]
 
 
-def application(url: str) -> tuple[Stanchion, Noop, Task[[], int]]:
+class Application(NamedTuple):
     """An application, its task that does nothing, and its task that tells when it was started."""
+
+    app: Stanchion
+    noop: Noop
+    started_at: Task[[], int]
+
+
+def application(url: str) -> Application:
+    """An application on a backend."""
     # Our own server keeps nothing on disk; the backend would warn of it each time.
     logging.getLogger("stanchion.redis").setLevel(logging.ERROR)
     app = Stanchion(url, plugins=(), concurrency=100)
@@ -35,7 +44,7 @@ def application(url: str) -> tuple[Stanchion, Noop, Task[[], int]]:
     async def started_at() -> int:
         return time.monotonic_ns()
 
-    return app, noop, started_at
+    return Application(app, noop, started_at)
 
 
 async def _burst(url: str, jobs: int) -> dict[str, float]:
@@ -58,15 +67,24 @@ class _Settled:
     """
 
     def __init__(self, app: Stanchion) -> None:
-        self._backend = app.engine.twin()
-        self._apply = self._backend.apply
-        self._backend.apply = self.apply
+        if isinstance(app.engine.backend, HasAsync):
+            twin = app.engine.twin()
+            self._apply, twin.apply = twin.apply, self.aapply
+        else:
+            backend: Any = app.engine.backend
+            self._apply, backend.apply = backend.apply, self.apply
         self.at = self.cpu = 0.0
         self.count = 0
 
-    async def apply(self, changes: Sequence[Any]) -> Any:
+    async def aapply(self, changes: Sequence[Any]) -> Any:
         """Settle, and look at the clocks."""
-        answers = await self._apply(changes)
+        return self._noted(changes, await self._apply(changes))
+
+    def apply(self, changes: Sequence[Any]) -> Any:
+        """The same where verbs run on the loop."""
+        return self._noted(changes, self._apply(changes))
+
+    def _noted(self, changes: Sequence[Any], answers: Any) -> Any:
         self.count += len(changes)
         self.at, self.cpu = time.perf_counter(), time.process_time()
         return answers
