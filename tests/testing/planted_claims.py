@@ -1,4 +1,4 @@
-"""Planted bugs in how jobs come to a store, hold unique keys, are handed out, and raced for."""
+"""Planted bugs in how jobs are promoted and handed out, and how parties race for them."""
 
 import time
 from collections.abc import Sequence
@@ -8,177 +8,15 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from stanchion.changes import Applied, Change, Refused, promoted
-from stanchion.jobs import Item, Record, split_id
+from stanchion.jobs import Item, Record
 from stanchion.queries import Claimed, Inserted
 from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, State
+from stanchion.states import State
 from stanchion_memory.store import Shelf
 from testing.planted import Unbroken, planted
 
 ROUND_TRIP: Final = 0.0005
 """Seconds between a look and a write, in backends that do the two apart."""
-
-
-@planted("test_insert_leaves_a_job_of_any_state_as_it_was")
-class IdsOfFinalJobsCanBeTaken(Unbroken):
-    """A producer that enqueues twice runs the job twice if it was quick."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        there = self.job(item.id)
-        if there is not None and there.state in FINAL:
-            self.shelf(item.id).remove(item.id)
-        return super()._insert(item, now)
-
-
-@planted("test_ids_differ_by_case")
-class IdsIgnoreCase(Unbroken):
-    """The store's collation takes `A` and `a` for one."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        ids = {job_id.lower(): job_id for job_id in self.shelf(item.id).records}
-        return super()._insert(replace(item, id=ids.get(item.id.lower(), item.id)), now)
-
-
-@planted("test_insert_keeps_the_order_given")
-class JobsOfOneCallStandByTheirIds(Unbroken):
-    """Jobs that came in the same millisecond are served in the order of their ids."""
-
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        answers = {id(item): self._insert(item, self.now()) for item in sorted(items, key=lambda one: one.id)}
-        return [answers[id(item)] for item in items]
-
-
-@planted("test_insert_answers_in_the_order_given")
-class AnswersInsertsQueueByQueue(Unbroken):
-    """The answers of one call over several queues come in the order of the queues."""
-
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        answers = super().insert(items)
-        order = sorted(range(len(items)), key=lambda n: split_id(items[n].id)[0])
-        return [answers[n] for n in order]
-
-
-@planted("test_insert_gives_bytes_back_as_they_came")
-class SpecsAreText(Unbroken):
-    """What is no UTF-8 is replaced on its way into the store."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        return super()._insert(replace(item, spec=item.spec.decode(errors="replace").encode()), now)
-
-
-@planted("test_parts_of_a_millisecond_are_cut_off")
-class RoundsInstants(Unbroken):
-    """A clock is rounded to milliseconds, so that a job may start before its instant."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        half = timedelta(microseconds=500)
-        return super()._insert(replace(item, clock=item.clock and item.clock + half), now)
-
-
-@planted("test_a_deleted_job_leaves_nothing_to_the_next_of_its_id")
-class DeletedJobsLeaveTheirNotes(Unbroken):
-    """Notes are kept apart, under the job's id, and the next job of that id inherits them."""
-
-    def _apply(self, change: Change, now: datetime) -> Applied | Refused:
-        found = self.job(change.job_id)
-        if found is not None:
-            self.seen[found.id] = found.notes
-        return super()._apply(change, now)
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        answer = super()._insert(item, now)
-        if answer.created:
-            self.put(replace(self.shelf(item.id).records[item.id], notes=self.seen.get(item.id, {})))
-        return answer
-
-
-@planted("test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue")
-class PlacesBeginAnewInAnEmptyQueue(Unbroken):
-    """The counter of places is gone with the last queued job, and a job handed back stands behind new ones."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        if not self.shelf(item.id).index[State.QUEUED]:
-            self.shelf(item.id)._places = 0
-        return super()._insert(item, now)
-
-
-# Unique keys
-
-
-@planted("test_insert_keeps_unique_keys_apart_by_queue")
-class UniqueKeysSpanQueues(Unbroken):
-    """A key that is held in one queue is refused in all."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        for shelf in self._shelves.values():
-            if item.unique in shelf.holders:
-                return Inserted(False, shelf.records[shelf.holders[item.unique]])
-        return super()._insert(item, now)
-
-
-@planted("test_a_refused_insert_takes_no_unique_key")
-class RefusedInsertsTakeTheirUniqueKey(Unbroken):
-    """The key is taken first, then the id is found to be taken, and the key stays locked."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        answer = super()._insert(item, now)
-        if item.unique is not None and not answer.created:
-            self.shelf(item.id).holders.setdefault(item.unique, item.id)
-        return answer
-
-
-@planted("test_claim_keeps_a_unique_key_held_until_the_end")
-class UniqueKeysAreFreeAtTheStart(Unbroken):
-    """A key held until the end is free once the job runs, and the work is done twice at once."""
-
-    def started(self, found: Record, after: Record) -> Record:
-        return replace(after, unique=None)
-
-
-@planted("test_claim_frees_a_unique_key_held_until_the_start")
-class UniqueKeysAreHeldPastTheStart(Unbroken):
-    """A key held until the start is held on."""
-
-    def started(self, found: Record, after: Record) -> Record:
-        return replace(after, unique=found.unique)
-
-
-@planted("test_a_job_completes")
-class UniqueKeysAreHeldPastTheEnd(Unbroken):
-    """The key of a job that ended is never free again: the work is silently never enqueued."""
-
-    def kept(self, found: Record, change: Change, after: Record) -> Record:
-        return replace(after, unique=after.unique or found.unique)
-
-
-@planted("test_a_job_frees_only_a_key_that_it_holds")
-class FreesUniqueKeysOfOthers(Unbroken):
-    """A job's end frees the key it once took, though another job holds it by now."""
-
-    def _insert(self, item: Item, now: datetime) -> Inserted:
-        self.seen.setdefault(item.id, item.unique)
-        return super()._insert(item, now)
-
-    def _apply(self, change: Change, now: datetime) -> Applied | Refused:
-        answer = super()._apply(change, now)
-        if isinstance(answer, Applied) and (change.move.to is None or change.move.to in FINAL):
-            self.shelf(change.job_id).holders.pop(self.seen.get(change.job_id), None)
-        return answer
-
-
-@planted("test_deleting_frees_the_unique_key")
-class DeletedJobsHoldTheirUniqueKey(Unbroken):
-    """The record is removed and its key stays."""
-
-    def _apply(self, change: Change, now: datetime) -> Applied | Refused:
-        found = self.job(change.job_id)
-        answer = super()._apply(change, now)
-        if found is not None and found.unique is not None and self.job(found.id) is None:
-            self.shelf(found.id).holders[found.unique] = found.id
-        return answer
-
-
-# Promotion
 
 
 @planted("test_claim_never_takes_a_waiting_job_before_its_time")
@@ -232,7 +70,33 @@ class PromotingLeavesTheRevision(Unbroken):
             shelf.put(replace(shelf.records[record.id], revision=record.revision))
 
 
-# Claims
+@planted("test_claim_follows_clocks_that_were_moved")
+class MovedClocksAreLookedForWhereTheyStood(Unbroken):
+    """A start that is moved to the front still comes at its old time."""
+
+    def kept(self, found: Record, change: Change, after: Record) -> Record:
+        stays = found.state is after.state is State.SCHEDULED
+        self.seen[after.id] = self.seen.get(after.id, found.due_at) if stays else after.due_at
+        return after
+
+    def _promote(self, shelf: Shelf, now: datetime) -> None:
+        due = list(shelf.due(State.SCHEDULED, now, self.limits.batch))
+        super()._promote(shelf, now)
+        for record in due:
+            if (self.seen.get(record.id) or now) > now:
+                shelf.put(record)
+
+
+@planted("test_claim_keeps_a_unique_key_held_until_the_start_when_it_promotes")
+class UniqueKeysAreFreeOncePromoted(Unbroken):
+    """A key held until the start is free as soon as the job is queued."""
+
+    def _promote(self, shelf: Shelf, now: datetime) -> None:
+        due = list(shelf.due(State.SCHEDULED, now, self.limits.batch))
+        super()._promote(shelf, now)
+        for record in due:
+            if record.scope == "start":
+                shelf.put(replace(shelf.records[record.id], unique=None))
 
 
 @planted("test_claim_repeated_within_the_lease_answers_the_same")
@@ -303,6 +167,26 @@ class QueuesAreFoundByPrefix(Unbroken):
     def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
         alike = [name for queue in queues for name in self._shelves if name.startswith(queue)]
         return super().claim(alike, **request)
+
+
+@planted("test_claim_says_that_there_is_more_in_any_of_its_queues")
+class SaysWhetherTheLastQueueHasMore(Unbroken):
+    """A worker rests after each job, though the first of its queues is full."""
+
+    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
+        answer = super().claim(queues, **request)
+        return replace(answer, more=self._has_queued(queues[-1]))
+
+
+@planted("test_claim_says_when_the_first_of_both_waiting_states_is_due")
+class SaysWhenTheNextScheduledJobIsDue(Unbroken):
+    """A worker that sleeps until a scheduled job is due sleeps through a retry."""
+
+    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
+        answer = super().claim(queues, **request)
+        active = [shelf for shelf in self.shelves_of(queues) if not shelf.settings.paused]
+        clocks = [clock for shelf in active if (clock := shelf.next_due_at([State.SCHEDULED]))]
+        return replace(answer, next_due_at=min(clocks, default=answer.next_due_at))
 
 
 @planted("test_claim_counts_runs")

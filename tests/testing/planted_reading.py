@@ -11,7 +11,7 @@ from stanchion.changes import Applied, Change, Refused
 from stanchion.jobs import Item, Record
 from stanchion.queries import Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, State
+from stanchion.states import FINAL, Event, State
 from stanchion_memory.store import cursor_of
 from testing.planted import Unbroken, planted
 
@@ -75,6 +75,17 @@ class HandsOutDueJobsOnce(Unbroken):
         return replace(answer, records=left)
 
 
+@planted("test_due_answers_running_jobs_before_older_ones_that_wait")
+class SweepsTheOldestFirst(Unbroken):
+    """A crowd of old jobs keeps the sweep from those whose worker died."""
+
+    def due(self, queues: Sequence[str], limit: int) -> Due:
+        answer = super().due(queues, 1 << 30)
+        return replace(
+            answer, records=sorted(answer.records, key=lambda one: one.due_at or answer.now)[:limit]
+        )
+
+
 @planted("test_due_finds_a_job_at_its_instant_and_not_before")
 class FinalJobsAreNeverDue(Unbroken):
     """What is final is kept for ever, and the store fills up."""
@@ -120,6 +131,17 @@ class ForgottenQueuesStayPaused(Unbroken):
         answer = super()._insert(item, now)
         shelf = self.shelf(item.id)
         shelf.settings = self.seen.pop(item.id.partition(":")[0], shelf.settings)
+        return answer
+
+
+@planted("test_a_final_job_expires_when_its_time_is_over")
+class QueuesEndWithTheirLastJob(Unbroken):
+    """A queue whose last job expires is gone, and with it that it was paused."""
+
+    def _apply(self, change: Change, now: datetime) -> Applied | Refused:
+        answer = super()._apply(change, now)
+        if change.event is Event.EXPIRE and not self.shelf(change.job_id).records:
+            self._shelves.pop(change.job_id.partition(":")[0], None)
         return answer
 
 

@@ -1,0 +1,33 @@
+"""Planted bugs that need several things to happen to one job: random stories find them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from stanchion.jobs import Item
+from stanchion.queries import Claimed, Inserted
+from stanchion.states import State
+from testing.planted import Unbroken, planted
+
+
+@planted("test_every_story_goes_as_the_oracle_says")
+class WaitingJobsLoseTheirUniqueKey(Unbroken):
+    """A key counts as held only by jobs that are queued or run, not by those that wait for a time."""
+
+    def _insert(self, item: Item, now: datetime) -> Inserted:
+        shelf = self.shelf(item.id)
+        holder = shelf.records.get(shelf.holders.get(item.unique or "", ""))
+        if holder is not None and holder.state in (State.SCHEDULED, State.RETRYING):
+            self.put(replace(holder, unique=None))
+        return super()._insert(item, now)
+
+
+@planted("test_every_story_goes_as_the_oracle_says")
+class BusyClaimsDoNotSayWhatIsDueNext(Unbroken):
+    """A claim that takes jobs does not say when the next one is due."""
+
+    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
+        answer = super().claim(queues, **request)
+        return replace(answer, next_due_at=None if answer.records else answer.next_due_at)
