@@ -278,6 +278,18 @@ class Living(Ground):
         assert isinstance(accepted, Applied)
         assert the(backend, "a").unique == DIGEST
 
+    def test_a_unique_key_that_a_retry_took_again_is_freed_by_the_next_start(self, backend: Backend) -> None:
+        """If that is its scope; not before, and not only by the first start."""
+        policy = Policy(unique=DIGEST)
+        ended = told(backend, taken(backend, unique=DIGEST, scope="start"), Completed(result=b"1"), policy)
+        told(backend, ended, RetryAsked(force=True), policy)
+        (before,) = inserted(backend, an_item("b", unique=DIGEST, scope="start"))
+        job = again(backend)
+        (after,) = inserted(backend, an_item("c", unique=DIGEST, scope="start"))
+
+        assert job.unique is None
+        assert [before.created, after.created] == [False, True]
+
     @pytest.mark.parametrize("state", [State.SCHEDULED, State.RETRYING])
     def test_a_waiting_job_can_be_started_now(self, backend: Backend, state: State) -> None:
         """A retry asked for ends its wait."""
@@ -290,7 +302,7 @@ class Living(Ground):
     def test_a_final_job_expires_when_its_time_is_over(
         self, backend: Backend, clock: VirtualClock, final: State
     ) -> None:
-        """And is gone then."""
+        """And is gone then; its queue stays."""
         (job,) = in_states(backend, {"a": final}).values()
         assert job.due_at is not None
         clock.advance(job.due_at - clock.now())
@@ -299,6 +311,7 @@ class Living(Ground):
 
         assert isinstance(answers[0], Applied)
         assert backend.get([job.id]) == [None]
+        assert list(backend.queues()) == [QUEUE]
 
     def test_a_job_can_be_updated_before_it_starts(self, backend: Backend, clock: VirtualClock) -> None:
         """Its priority, and when it may start; a queued one is put off by that."""
