@@ -14,6 +14,7 @@ from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, State
+from stanchion_sqlite import forks
 from stanchion_sqlite.database import Database, statement
 from stanchion_sqlite.joining import joined
 from stanchion_sqlite.news import Bell, SqliteWatch
@@ -51,6 +52,16 @@ class SqliteBackend:
         """How often queues had been woken when this process last claimed from them, or woke somebody."""
         self._moved: set[str] = set()
         """Queues for which an injected clock was moved."""
+        forks.remember(self)
+
+    def before_fork(self) -> None:
+        """See `stanchion_sqlite.forks`."""
+        self._database.before_fork()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """See `stanchion_sqlite.forks`."""
+        self._bell.after_fork(in_child=in_child)
+        self._database.after_fork(in_child=in_child)
 
     @property
     def limits(self) -> Limits:

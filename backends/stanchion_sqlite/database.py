@@ -39,7 +39,7 @@ def schema() -> tuple[str, ...]:
 class Database:
     """A file, and this process's two connections to it: one that writes and one that reads, each behind a lock.
 
-    They are opened when they are first needed. A child that was made by `fork` opens its own.
+    They are opened when they are first needed. See `stanchion_sqlite.forks` for what becomes of them at a fork.
 
     Args:
         path: The file.
@@ -50,7 +50,6 @@ class Database:
     def __init__(self, path: Path, synchronous: str) -> None:
         self.path = path
         self._synchronous = synchronous
-        self._parents: list[object] = []
         self._closed = False
         self._begin()
 
@@ -59,6 +58,20 @@ class Database:
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+
+    def before_fork(self) -> None:
+        """See `stanchion_sqlite.forks`."""
+        self._read_lock.acquire()
+        self._write_lock.acquire()
+        self._disconnect()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """See `stanchion_sqlite.forks`."""
+        if in_child:
+            self._begin()
+        else:
+            self._write_lock.release()
+            self._read_lock.release()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -98,18 +111,21 @@ class Database:
         if os.getpid() != self._pid:
             return
         with self._read_lock, self._write_lock:
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.close()
-            self._reader = self._writer = None
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
 
     def _look_around(self) -> None:
         if self._closed:
             raise BackendError(f"the backend on {self.path} is closed")
         if os.getpid() != self._pid:
-            # Closing what the parent opened would drop the parent's locks: keep it, and never touch it.
-            self._parents += [self._writer, self._reader]
-            self._begin()
+            raise BackendError(
+                f"the process was forked behind Python's back while {self.path} was open: open it after the fork"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -28,9 +28,19 @@ class Bell:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._rung = threading.Condition()
         self._count = self._version = 0
-        self._looking = self._closed = False
+        self._looking = False
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """The child has none of the threads that waited."""
+        if in_child:
+            self._begin()
+        self._version = 0  # it is another connection's now
 
     def ring(self) -> None:
         """Something was committed."""
