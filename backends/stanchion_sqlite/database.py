@@ -189,8 +189,8 @@ def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")  # one that begins by reading could not always go on to write
-    try:
+    try:  # from the start: a signal may raise between this statement and the next
+        connection.execute("BEGIN IMMEDIATE")  # one that begins by reading could not always go on to write
         yield
         connection.execute("COMMIT")
     except BaseException:
