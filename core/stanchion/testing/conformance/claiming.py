@@ -317,8 +317,8 @@ class Claiming(Ground):
         self, backend: Backend, clock: VirtualClock
     ) -> None:
         """To be queued is not to be started."""
-        given = {"state": State.SCHEDULED, "clock": SECOND, "scope": "start"}
-        inserted(backend, *(an_item(key, unique=key, **given) for key in "ab"))
+        waiting = (an_item(k, state=State.SCHEDULED, clock=SECOND, unique=k, scope="start") for k in "ab")
+        inserted(backend, *waiting)
         clock.advance(1)
         a_claim(backend, limit=1)
         answers = inserted(backend, *(an_item(f"other-{key}", unique=key, scope="start") for key in "ab"))
