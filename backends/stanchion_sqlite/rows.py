@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,7 @@ def to_ms(instant: datetime) -> int:
     return (instant - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(4096)  # jobs that came together have their times in common
 def from_ms(ms: int) -> datetime:
     """The instant of milliseconds since 1970."""
     return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
@@ -50,7 +52,7 @@ def _ms(instant: datetime | None) -> int | None:
 
 
 def _instant(ms: int | None) -> datetime | None:
-    return None if ms is None else _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
+    return None if ms is None else from_ms(ms)
 
 
 def as_json(value: Any) -> str:

@@ -124,7 +124,7 @@ class Transaction:
 
     def apply(self, changes: Sequence[Change]) -> list[Applied | Refused]:
         """Make changes, in the order given."""
-        keys = defaultdict(list)
+        keys: defaultdict[str, list[str]] = defaultdict(list)
         for change in changes:
             name, key = split_id(change.job_id)
             keys[name].append(key)

@@ -245,8 +245,13 @@ def _noted(
 ) -> Mapping[str, bytes]:
     if not writes:
         return notes
-    written = {name: stamp(now) if value is NOW else value for name, value in writes.items()}
-    return {name: value for name, value in {**notes, **written}.items() if isinstance(value, bytes)}
+    after = dict(notes)
+    for name, value in writes.items():
+        if value is None:
+            after.pop(name, None)
+        else:
+            after[name] = stamp(now) if value is NOW else value
+    return after
 
 
 def _appended(
@@ -254,8 +259,7 @@ def _appended(
 ) -> Mapping[str, tuple[Entry, ...]]:
     if not appends:
         return lists
-    longer = {
-        name: (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:]
-        for name, data in appends.items()
-    }
-    return {**lists, **longer}
+    after = dict(lists)
+    for name, data in appends.items():
+        after[name] = (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:]
+    return after
