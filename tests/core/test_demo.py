@@ -1,4 +1,4 @@
-"""The demo on memory: what it reads, what it leaves out, and what it says about it."""
+"""The demo on a file of its own: what it reads, what it leaves out, and what it says about it."""
 
 import json
 import os
@@ -18,9 +18,13 @@ from support.workers import step
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo runs on memory, whatever the machine is set to."""
+def working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo keeps its jobs in a fresh directory, whatever the machine is set to."""
     monkeypatch.delenv("STANCHION_BACKEND", raising=False)
+    monkeypatch.delenv("STANCHION_NAMESPACE", raising=False)
+    directory = tmp_path_factory.mktemp("working")
+    monkeypatch.chdir(directory)
+    return directory
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def test_without_a_terminal_it_prints_plain_lines(tree: Path) -> None:
     (tree / "dangling").symlink_to("nowhere")
     output = demo(tree).output
 
-    assert f"5 files of {tree}, 10 at a time, memory://\n" in output
+    assert f"5 files of {tree}, 10 at a time, sqlite:///jobs.db\n" in output
     assert "5 of 5 files\n" in output
     assert [line.split() for line in output.splitlines() if line.startswith("files")] == [
         ["files", "5", "4", "read"]
@@ -167,6 +171,23 @@ def test_the_slowest_files_are_named(tree: Path) -> None:
     assert {one["path"] for one in found} == {"a.txt", "pkg/b.txt", "pkg/empty"}
     assert all(one["seconds"] > 0 for one in found)
     assert [one["seconds"] for one in found] == sorted((one["seconds"] for one in found), reverse=True)
+
+
+def test_jobs_are_kept_in_the_working_directory(tree: Path, working_directory: Path) -> None:
+    """So the same command again does nothing twice."""
+    first, second = (json.loads(demo(tree, "--json").output) for _ in range(2))
+
+    assert (first["earlier"], second["earlier"]) == (0, 3)
+    assert second["tasks"] == {}
+    assert [path.name for path in working_directory.iterdir()] == ["jobs.db"]
+
+
+def test_in_memory_nothing_is_kept(tree: Path, working_directory: Path) -> None:
+    """Whoever asks for memory gets memory."""
+    found = [json.loads(demo(tree, "--json", "--backend", "memory://").output) for _ in range(2)]
+
+    assert [one["earlier"] for one in found] == [0, 0]
+    assert list(working_directory.iterdir()) == []
 
 
 def test_the_standard_library_is_the_default(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:

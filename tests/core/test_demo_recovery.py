@@ -1,4 +1,4 @@
-"""The demo on a real server: stopped, killed, and gone on with."""
+"""The demo on a file and on a real server: stopped, killed, and gone on with."""
 
 import json
 import os
@@ -24,13 +24,22 @@ LARGE = 4 << 30
 
 
 @pytest.fixture
-def app(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stanchion]:
-    """An application that looks at the namespace in which this test's demos run."""
+def namespace(redis_url: str) -> Iterator[str]:
+    """A namespace of this test's own on the server."""
     with redis.Redis.from_url(redis_url) as client, own_namespace(client) as namespace:
-        monkeypatch.setenv("STANCHION_BACKEND", redis_url)
-        monkeypatch.setenv("STANCHION_NAMESPACE", namespace)
-        with Stanchion(plugins=()) as app:
-            yield app
+        yield namespace
+
+
+@pytest.fixture(params=["file", "server"])
+def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stanchion]:
+    """An application that looks at the store in which this test's demos run."""
+    monkeypatch.delenv("STANCHION_BACKEND", raising=False)
+    monkeypatch.chdir(request.getfixturevalue("tmp_path_factory").mktemp("working"))
+    if request.param == "server":
+        monkeypatch.setenv("STANCHION_BACKEND", request.getfixturevalue("redis_url"))
+        monkeypatch.setenv("STANCHION_NAMESPACE", request.getfixturevalue("namespace"))
+    with Stanchion(plugins=()) as app:
+        yield app
 
 
 @pytest.fixture
@@ -140,7 +149,7 @@ def test_a_run_on_what_is_done_does_nothing_twice(app: Stanchion, tree: Path) ->
 
 
 def test_in_memory_it_says_that_nothing_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without a server that is stopped tells what would have kept its results."""
+    """A run in memory that is stopped tells what would have kept its results."""
     monkeypatch.setenv("STANCHION_BACKEND", "memory://")
     with demo(tree) as only:
         eventually(lambda: only.stdout.readline().endswith(" of 41 files\n"))
@@ -148,4 +157,4 @@ def test_in_memory_it_says_that_nothing_stays(tree: Path, monkeypatch: pytest.Mo
         _, said = only.communicate(timeout=60)
 
     assert only.returncode == 130
-    assert "with --backend redis://… the next run goes on from here" in said
+    assert "with --backend sqlite:///jobs.db the next run goes on from here" in said

@@ -38,8 +38,9 @@ def demo(directory: Path | None, backend: str | None, concurrency: int | None, *
     results. Unless a directory is named, it is Python's standard library. __pycache__ and site-packages are left
     out.
 
-    Without a backend the jobs live in memory. On a server they outlive this process: a run that was stopped, or
-    killed, is completed by the next one on the same directory. Records are kept for a day.
+    The jobs are kept in jobs.db in the working directory, or wherever the configuration or --backend says. They
+    outlive this process: a run that was stopped, or killed, is completed by the next one on the same directory.
+    Records are kept for a day.
 
     Exit codes: 0 if every file is accounted for, those that could not be read included; 1 if not; 130 after Ctrl-C.
     """
@@ -92,7 +93,7 @@ def _stop(run: "DemoRun", app: "Stanchion", files: int) -> NoReturn:
     except StanchionError as error:
         _leave(f"stopped; the files at hand wait for the end of their leases: {shown(str(error))}")
     if app.engine.backend.limits.local:
-        hint = "in memory they end with this process; with --backend redis://… the next run goes on from here"
+        hint = "in memory they end with this process; with --backend sqlite:///jobs.db the next run goes on from here"
     else:
         hint = "run the same command again, and it goes on from here"
     _leave(f"stopped, {number(done)} of {number(files)} files are done: {hint}")
