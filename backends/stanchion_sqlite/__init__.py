@@ -20,7 +20,7 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
     """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or not path or path == ":memory:" or parts.fragment:
+    if parts.netloc or not path or path == ":memory:" or "\0" in path or parts.fragment:
         raise ConfigError(
             f"a SQLite backend's URL is sqlite:///jobs.db or sqlite:////absolute/path.db, not {url!r}; "
             "for jobs in memory there is memory://"

@@ -156,7 +156,9 @@ class Database:
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
         except OSError as error:
-            raise BackendError(f"cannot make the database {self.path}: {error.strerror}") from error
+            raise BackendError(
+                f"cannot make the database {self.path}: {error.strerror}; its directory must exist and be writable"
+            ) from error
         connection = sqlite3.connect(
             self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
         )

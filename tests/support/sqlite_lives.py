@@ -112,6 +112,25 @@ def _doomed(connection: sqlite3.Connection, steps: int) -> None:
     connection.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), steps)
 
 
+def die_making(path: str, statement: int) -> None:
+    """Make the tables, and be killed when the n-th of their statements that create something begins."""
+    left = count(statement, -1)
+
+    def doomed(text: str) -> None:
+        if "CREATE" in text and next(left) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    connect = sqlite3.connect
+
+    def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
+        connection.set_trace_callback(doomed)
+        return connection
+
+    database.sqlite3.connect = connected
+    backend_on(path).insert([an_item()])
+
+
 @contextmanager
 def _watched() -> Iterator[list[Any]]:
     """The connections that are opened meanwhile, the one that writes first."""
