@@ -18,6 +18,7 @@ class OnFakeRedis(BackendSuite):
 
     RACERS = 4
     SIZE = 500
+    STORIES = 10
     QUEUES = 20
 
     @pytest.fixture

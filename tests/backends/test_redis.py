@@ -39,6 +39,8 @@ class OnRedis(BackendSuite):
 class TestRedis(OnRedis):
     """Its sync verbs."""
 
+    STORIES = 40
+
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Backend:
         return opened
@@ -48,6 +50,7 @@ class TestRedisAsync(OnRedis):
     """Its async verbs."""
 
     RACERS = 5
+    STORIES = 10
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Iterator[Backend]:

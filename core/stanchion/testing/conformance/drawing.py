@@ -40,7 +40,7 @@ MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 LEASE: Final = timedelta(seconds=30)
 
-QUEUES: Final = ("mail", "news")
+QUEUES: Final = ("mail", "mailing")
 """The queues that stories are about."""
 
 LED: Final = "led"
@@ -154,6 +154,19 @@ SWEPT: Final[Said] = {
 RUNS: Final[Said] = {**ENDS, **BEATS}
 EVERY: Final[Said] = {**RUNS, **ASKS, **SWEPT}
 
+AS_A_SWEEP: Final = "what a sweep says"
+"""Stands for the word of `SWEPT` that belongs to the job's state."""
+
+SWEEPS: Final[Mapping[str, str]] = {
+    "blocked": "unblock",
+    "scheduled": "promote",
+    "queued": "promote",
+    "running": "lose",
+    "retrying": "promote",
+    **dict.fromkeys(("completed", "failed", "timed_out", "cancelled"), "expire"),
+}
+"""What a sweep says of a job in each state."""
+
 STEPS: Final[Mapping[str, timedelta]] = {
     "1 ms": timedelta(milliseconds=1),
     "1 s": SECOND,
@@ -164,7 +177,7 @@ STEPS: Final[Mapping[str, timedelta]] = {
 }
 """Steps in time; those to the next clock, and just before it, depend on the story."""
 
-SPANS: Final = (*STEPS, "to the next clock", "to the next clock", "just before it", "20 s", "1 min")
+SPANS: Final = (*STEPS, *("1 ms", "1 s", "20 s", "1 min") * 2, *("to the next clock", "just before it") * 3)
 """What stories choose from: most of them short, or nothing would ever be in use."""
 
 
@@ -173,12 +186,12 @@ def drafts() -> st.SearchStrategy[Draft]:
     soon = st.sampled_from([0 * SECOND, SECOND, MINUTE, HOUR, timedelta(microseconds=1500)])
     kept = st.sampled_from([HOUR, 0 * SECOND, None])
     fields: dict[str, st.SearchStrategy[Any]] = {
-        "key": st.sampled_from("abcd"),
-        "queue": st.sampled_from(QUEUES),
-        "state": st.sampled_from([State.QUEUED, *sorted(FIRST)]),
+        "key": st.sampled_from("abcdeA"),
+        "queue": st.sampled_from([QUEUES[0], *QUEUES]),
+        "state": st.sampled_from([State.QUEUED, State.QUEUED, *sorted(FIRST)]),
         "clock": soon,
-        "priority": st.sampled_from([0, 0, 1, -1, 100, -100]),
-        "unique": st.sampled_from([None, None, "u", "v"]),
+        "priority": st.sampled_from([0, 0, 0, 0, 1, -1, 100, -100]),
+        "unique": st.sampled_from([None, "u", None, "u", "v"]),
         "until": st.sampled_from(["end", "start"]),
         "tags": st.sampled_from([(), ("kind:a", "b")]),
         "retries": st.integers(0, 2),
@@ -193,3 +206,8 @@ def drafts() -> st.SearchStrategy[Draft]:
 def spoken(said: Said) -> st.SearchStrategy[str]:
     """One of these words."""
     return st.sampled_from(list(said))
+
+
+def anything() -> st.SearchStrategy[str]:
+    """Any word at all, fitting or not; half of them what a sweep says."""
+    return st.one_of(st.just(AS_A_SWEEP), spoken(EVERY))

@@ -1,4 +1,4 @@
-"""Leading: to each row of the table, and to each event that a state does not allow, for those that chance left out."""
+"""Leading: a job over each row of the table, and to each event that its state does not allow."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from stanchion.backend import Backend
+from stanchion.retries import Until
 from stanchion.states import FIRST, MOVES, Event, State
 from stanchion.testing.clock import START, VirtualClock
-from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, Draft
+from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, MINUTE, Draft
 from stanchion.testing.conformance.oracle import Edge
 from stanchion.testing.conformance.stage import Tally
 from stanchion.testing.conformance.story import Story
@@ -57,11 +58,23 @@ class SteeredStory(Story):
         super().__init__(backend, clock, tally)
         self._led = count(1)
 
-    @rule(edge=st.sampled_from(EDGES))
-    def lead(self, edge: Edge) -> None:
-        """Lead a new job over one row of the table."""
+    @rule(edge=st.sampled_from(EDGES), until=st.sampled_from(["start", "end"]))
+    def lead(self, edge: Edge, until: Until) -> None:
+        """Lead a new job over one row of the table, before a witness of its place and rivals for its unique key."""
+        state, _, to = edge
+        draft = self._draft(state, to, until)
+        job_id = self._bring(draft, state)
+        self._enqueue_led("witness")
+        self._take(job_id, edge)
+        self.agree()
+        self._enqueue_led("rival", unique=draft.unique)
+        self._claim_led()
+        self.agree()
+        self._enqueue_led("late-rival", unique=draft.unique)
+
+    def _take(self, job_id: str, edge: Edge) -> None:
+        """Take one row of the table with a job that is where it begins."""
         state, event, to = edge
-        job_id = self._bring(state, to)
         if state == "running" and to == "cancelled" and event != "cancel":
             self._ask(job_id, "cancel")
             self.agree()
@@ -77,30 +90,34 @@ class SteeredStory(Story):
             self._ask(job_id, "start later" if to == "scheduled" else "first")
         else:
             self._when_due(job_id)
-        self.agree()
+
+    def tour(self, state: str) -> None:
+        """Lead jobs over all rows of a state, and try everything that it does not allow."""
+        for edge in EDGES:
+            if edge[0] == state:
+                self.lead(edge, "start")
+                self.agree()
+        self.mislead(state)
 
     def mislead(self, state: str) -> None:
         """Try everything on a new job that its state does not allow."""
-        job_id = self._bring(state, None)
+        job_id = self._bring(self._draft(state, None, "end"), state)
         for word, signal in EVERY.items():
             if (state, signal(START).event.value) in ILLEGAL:
                 self._say(job_id, word)
         self.agree()
 
-    def complete(self) -> None:
-        """Lead jobs wherever no story went yet."""
-        for edge in EDGES:
-            if not self.tally.edges[edge]:
-                self.lead(edge)
-        for state in State:
-            if any(not self.tally.refused[pair] for pair in ILLEGAL if pair[0] == state):
-                self.mislead(state.value)
-
-    def _bring(self, state: str, to: str | None) -> str:
-        """A new job in a state, with no attempt or loss left if it shall fail."""
+    def _draft(self, state: str, to: str | None, until: Until) -> Draft:
+        """A job that can come to a state and go on from it, with no attempt or loss left if it shall fail."""
         left = 0 if {"timed_out", "failed"} & {state, to} else 1
+        key = f"{next(self._led)}"
         first = State(state) if state in FIRST else State.QUEUED
-        draft = Draft(key=f"{next(self._led)}", queue=LED, state=first, retries=left, max_lost=left)
+        return Draft(
+            key=key, queue=LED, state=first, unique=key, until=until, retries=left, max_lost=left, keep=MINUTE
+        )
+
+    def _bring(self, draft: Draft, state: str) -> str:
+        """A new job, brought into a state."""
         job_id = draft.item(self.prefix).id
         self.enqueue([draft])
         self.agree()
@@ -114,6 +131,10 @@ class SteeredStory(Story):
             self._ask(job_id, "cancel")
             self.agree()
         return job_id
+
+    def _enqueue_led(self, name: str, unique: str | None = None) -> None:
+        self.enqueue([Draft(key=f"{name}-{next(self._led)}", queue=LED, unique=unique)])
+        self.agree()
 
     def _claim_led(self) -> None:
         """Claim all led jobs, whoever they are."""

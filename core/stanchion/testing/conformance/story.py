@@ -16,8 +16,9 @@ from stanchion.errors import StanchionError
 from stanchion.jobs import Record
 from stanchion.payloads import policy_of
 from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.comparing import plain, shown
+from stanchion.testing.conformance.comparing import fetched, plain, shown
 from stanchion.testing.conformance.drawing import (
+    AS_A_SWEEP,
     ASKS,
     EVERY,
     LEASE,
@@ -27,7 +28,9 @@ from stanchion.testing.conformance.drawing import (
     RUNS,
     SPANS,
     STEPS,
+    SWEEPS,
     Draft,
+    anything,
     drafts,
     spoken,
 )
@@ -54,7 +57,7 @@ class Story(Stage):
 
     @initialize(
         roll=st.sampled_from([0.5, 0.0, 0.25, 0.875]),
-        drafts=st.lists(drafts(), max_size=6),
+        drafts=st.lists(drafts(), min_size=1, max_size=8),
         running=st.integers(0, 3),
     )
     def begin(self, roll: float, drafts: Sequence[Draft], running: int) -> None:
@@ -67,7 +70,7 @@ class Story(Stage):
 
     # Producers.
 
-    @rule(drafts=st.lists(drafts(), min_size=1, max_size=4))
+    @rule(drafts=st.lists(drafts(), min_size=1, max_size=6))
     def enqueue(self, drafts: Sequence[Draft]) -> None:
         """Enqueue jobs, with ids and unique keys that may be taken."""
         items = [(draft.item(self.prefix), draft.policy) for draft in drafts]
@@ -82,7 +85,7 @@ class Story(Stage):
 
     @rule(
         queues=st.lists(st.sampled_from(QUEUES), min_size=1, max_size=2, unique=True),
-        limit=st.integers(1, 4),
+        limit=st.integers(0, 4),
         worker=st.sampled_from(["ann", "bob"]),
         lease=st.sampled_from([LEASE, MINUTE]),
     )
@@ -93,18 +96,6 @@ class Story(Stage):
         request = {"queues": names, "limit": limit, "claim_id": claim_id, "worker": worker, "lease": lease}
         self.askings.append((request, self.clock.now() + lease))
         self._claim(request)
-
-    @rule(
-        queues=st.lists(st.sampled_from(QUEUES), min_size=1, max_size=2, unique=True),
-        said=st.lists(spoken(RUNS), min_size=1, max_size=3),
-    )
-    def work(self, queues: Sequence[str], said: Sequence[str]) -> None:
-        """Take jobs, and say at once what became of them."""
-        known = len(self.runs)
-        self.claim(queues, len(said), "bob", LEASE)
-        self.agree()
-        taken = self.runs[known:]
-        self._report(zip(taken, said, strict=False))
 
     def _repeatable(self) -> list[Asking]:
         return [one for one in self.askings if self.clock.now() < one[1]]
@@ -136,12 +127,15 @@ class Story(Stage):
     def _stale(self) -> list[Record]:
         return [run for run in self.runs if not self.oracle.held(run.id, run.claim)]
 
-    @precondition(lambda self: self._held())
     @rule(said=st.lists(st.tuples(st.integers(0, 3), spoken(RUNS)), min_size=1, max_size=3))
     def report(self, said: Sequence[tuple[int, str]]) -> None:
-        """Say what became of some runs, in one call."""
+        """Say what became of some runs, in one call; with none under way, take jobs first."""
+        if not self._held():
+            self.claim(QUEUES, len(said), "bob", LEASE)
+            self.agree()
         held = self._held()
-        self._report({one_of(held, which).id: (one_of(held, which), word) for which, word in said}.values())
+        runs = {one_of(held, which).id: (one_of(held, which), word) for which, word in said if held}
+        self._report(runs.values())
 
     @precondition(lambda self: self._stale())
     @rule(which=st.integers(0, 3), word=spoken(RUNS))
@@ -178,7 +172,7 @@ class Story(Stage):
             answer_of(lambda: shown(self.oracle.ask(job_id, signal))),
         )
 
-    @rule(queue=st.sampled_from(QUEUES), what=st.sampled_from(["pause", "resume", "forget"]))
+    @rule(queue=st.sampled_from(QUEUES), what=st.sampled_from(["resume", "pause", "resume", "forget"]))
     def govern(self, queue: str, what: str) -> None:
         """Pause a queue, resume it, or remove it if it is empty."""
         name = self.prefix + queue
@@ -215,13 +209,14 @@ class Story(Stage):
         self.line.loses = what
 
     @precondition(lambda self: self.oracle.jobs)
-    @rule(which=st.integers(0, 9), word=spoken(EVERY))
+    @rule(which=st.integers(0, 9), word=anything())
     def say(self, which: int, word: str) -> None:
         """Say anything of a job, whether it can be or not."""
         self._say(one_of(list(self.oracle.jobs), which), word)
 
     def _say(self, job_id: str, word: str) -> None:
-        signal, job = EVERY[word](self.clock.now()), self.oracle.jobs[job_id]
+        job = self.oracle.jobs[job_id]
+        signal = self._signal(job["state"], word)
         change = self._decided(job_id, signal)
         if isinstance(change, Change):
             self._apply(change, signal)
@@ -229,11 +224,12 @@ class Story(Stage):
             self.tally.refused[job["state"], signal.event.value] += 1
 
     @precondition(lambda self: self.oracle.jobs)
-    @rule(which=st.integers(0, 9), word=spoken(EVERY))
+    @rule(which=st.integers(0, 9), word=anything())
     def plan(self, which: int, word: str) -> None:
         """Decide on a change that is made later, when much may have changed."""
         job_id = one_of(list(self.oracle.jobs), which)
-        signal, job = EVERY[word](self.clock.now()), self.oracle.jobs[job_id]
+        job = self.oracle.jobs[job_id]
+        signal = self._signal(job["state"], word)
         change = self._decided(job_id, signal)
         if isinstance(change, Change):
             self.plans.append((change, signal, job["born"], job["run"]))
@@ -248,6 +244,9 @@ class Story(Stage):
         # runs alone. Such a change is accepted, and says what was true before; core's calls are too short for it.
         if self.oracle.guard(change) is not None or (job and (job["born"], job["run"]) == (born, run)):
             self._apply(change, signal)
+
+    def _signal(self, state: str, word: str) -> Signal:
+        return EVERY[SWEEPS[state] if word == AS_A_SWEEP else word](self.clock.now())
 
     def _decided(self, job_id: str, signal: Signal) -> object:
         """The change to make, or why there is none, on which both must agree."""
@@ -273,8 +272,8 @@ class Story(Stage):
             self.answered(got, (why, shown(job)))
 
     def _places(self) -> dict[str, int]:
-        found = self.backend.get(list(self.oracle.jobs))
-        return {record.id: record.place for record in found if record is not None}
+        found = fetched(self.backend, self.oracle.jobs)
+        return {job_id: record.place for job_id, record in found.items() if record is not None}
 
 
 def _reported(answer: Applied | StanchionError) -> tuple[object, ...]:

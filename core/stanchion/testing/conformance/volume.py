@@ -1,6 +1,7 @@
 """A volume of stories: as many as are wanted, from a seed that a failure names."""
 
 import re
+from collections.abc import Callable
 from os import urandom
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis.stateful import run_state_machine_as_test
 
 from stanchion.backend import Backend
+from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.leading import SteeredStory
 from stanchion.testing.conformance.stage import Tally
@@ -16,20 +18,25 @@ from stanchion.testing.conformance.stage import Tally
 STEPS: Final = 50
 """Steps of one story; Hypothesis's own choice."""
 
+CHAPTER: Final = 10
+"""Stories told in one go. After so many, Hypothesis varies those it told; new ones find more."""
+
 _BLOB: Final = re.compile(r"@reproduce_failure\('[^']*', b'([^']*)'\)")
 
 
-def tell(backend: Backend, clock: VirtualClock, stories: int, *, seed: str | None, blob: str | None) -> Tally:
-    """Tell stories by chance, then lead jobs wherever none of them went.
+def tell(
+    backend: Backend, clock: VirtualClock, stories: int, *, seed: str | None = None, blob: str | None = None
+) -> Tally:
+    """Tell stories by chance, then lead a job over every row of the table.
 
     Args:
         backend: To whom.
 
         clock: Its time.
 
-        stories: How many.
+        stories: How many; rounded up to whole chapters.
 
-        seed: Where chance begins, if Hypothesis was told that; otherwise one is drawn.
+        seed: Where chance begins; somewhere, unless given.
 
         blob: One story to tell instead, as an earlier failure named it.
 
@@ -37,17 +44,27 @@ def tell(backend: Backend, clock: VirtualClock, stories: int, *, seed: str | Non
         AssertionError: A story did not go as the oracle says; its notes tell the shortest such one, and how to
             tell it again.
     """
-    tally = Tally()
-    drawn = int.from_bytes(urandom(4), "big")
+    tally, chosen = Tally(), seed or str(int.from_bytes(urandom(4), "big"))
 
     def begin() -> SteeredStory:
         return SteeredStory(backend, clock, tally)
 
-    machine: Any = begin if seed else hypothesis.seed(drawn)(begin)
-    if blob is not None:
-        machine = hypothesis.reproduce_failure(hypothesis.__version__, blob.encode())(machine)
+    try:
+        if blob is not None:
+            _tell(hypothesis.reproduce_failure(hypothesis.__version__, blob.encode())(begin))
+        else:
+            for chapter in range(0, stories, CHAPTER):
+                _tell(hypothesis.seed(f"{chosen}, {chapter}")(begin))
+    except Exception as error:
+        error.add_note(_how_to_repeat(error, chosen))
+        raise
+    _lead(begin)
+    return tally
+
+
+def _tell(machine: Callable[[], Any]) -> None:
     settings = hypothesis.settings(
-        max_examples=stories,
+        max_examples=CHAPTER,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
@@ -56,20 +73,18 @@ def tell(backend: Backend, clock: VirtualClock, stories: int, *, seed: str | Non
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow],  # a store may be a server far away
     )
-    try:
-        run_state_machine_as_test(machine, settings=settings)
-    except Exception as error:
-        error.add_note(_how_to_repeat(error, seed or str(drawn)))
-        raise
-    _complete(begin())
-    return tally
+    made: Any = machine  # what Hypothesis says is a class of machines may be any function that makes one
+    run_state_machine_as_test(made, settings=settings)
 
 
-def _complete(story: SteeredStory) -> None:
-    try:
-        story.complete()
-    finally:
-        story.teardown()
+def _lead(begin: Callable[[], SteeredStory]) -> None:
+    """Lead a job over every row of the table, and try all that each state does not allow."""
+    for state in State:
+        story = begin()
+        try:
+            story.tour(state.value)
+        finally:
+            story.teardown()
 
 
 def _how_to_repeat(error: Exception, seed: str) -> str:
