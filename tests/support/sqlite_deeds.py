@@ -1,8 +1,8 @@
 """What tests let other processes do with a SQLite file; see `support.hands`."""
 
+import os
 import sqlite3
 from datetime import timedelta
-from os import urandom
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,12 @@ def let_go() -> None:
     connection.close()
 
 
+def interrupt_and_let_go(pid: int, number: int) -> None:
+    """Send a process a signal, which it will see once it has the lock."""
+    os.kill(pid, number)
+    let_go()
+
+
 def make(path: str, key: str) -> bool:
     """Insert a job into a file that may not exist yet, and close it; whether it was created."""
     backend = backend_on(path)
@@ -70,7 +76,7 @@ def insert(path: str, *keys: str) -> None:
 
 def take(path: str) -> list[str]:
     """Claim all there is; the ids."""
-    claim = {"limit": 100, "claim_id": urandom(8).hex(), "worker": "hand", "lease": LEASE}
+    claim = {"limit": 100, "claim_id": os.urandom(8).hex(), "worker": "hand", "lease": LEASE}
     return [record.id for record in _kept(path).claim([QUEUE], **claim).records]
 
 

@@ -1,0 +1,204 @@
+"""What becomes of calls while another process keeps a SQLite file locked."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stanchion import Stanchion, State, current_job
+from stanchion.engine import Engine
+from stanchion.errors import Unavailable
+from stanchion.plugins import Plugins
+from stanchion.queues import QueueSettings
+from stanchion.testing.conformance.invariants import broken
+from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
+from stanchion_sqlite import SqliteBackend, database
+from support.hands import Hand, hands
+from support.sqlite_deeds import backend_on, engine_on, settle
+from support.sqlite_files import tables_of
+from support.waiting import aeventually, eventually
+from support.workers import working
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Hand]:
+    """Another process."""
+    with hands(1) as (hand,):
+        yield hand
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of its own."""
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait for a moment only."""
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+
+
+@pytest.fixture
+def backend(path: Path, impatient: None) -> Iterator[SqliteBackend]:
+    """A backend with a job."""
+    with closing(backend_on(path)) as backend:
+        inserted(backend, an_item("a"))
+        yield backend
+
+
+def test_calls_that_get_no_turn_say_so(backend: SqliteBackend, path: Path, other: Hand) -> None:
+    """The error names the file and what to look for; nothing has changed, and they work afterwards."""
+    running = a_claim(backend).records[0]
+    inserted(backend, an_item("b"))
+    before = tables_of(path)
+    other.do("sqlite_deeds:hold", path)
+    for call in (
+        lambda: inserted(backend, an_item("c")),
+        lambda: a_claim(backend),
+        lambda: settle(engine_on(backend), running),
+        lambda: backend.configure(QUEUE, QueueSettings(paused=True)),
+        lambda: backend.forget("video"),
+    ):
+        with pytest.raises(Unavailable, match=f"{path} locked for 0.05 s: look for a program that keeps"):
+            call()
+    other.do("sqlite_deeds:let_go")
+
+    assert tables_of(path) == before
+    assert settle(engine_on(backend), running)
+    assert keys_of(a_claim(backend).records) == ["b"]
+
+
+def test_reading_goes_on(backend: SqliteBackend, path: Path, other: Hand) -> None:
+    """Whoever looks sees what was committed last."""
+    other.do("sqlite_deeds:hold", path)
+
+    assert keys_of(backend.get([f"{QUEUE}:a"])) == ["a"]
+    assert keys_of(backend.list(QUEUE, State.QUEUED).records) == ["a"]
+    assert backend.count([QUEUE])[QUEUE][State.QUEUED] == 1
+    assert list(backend.queues()) == [QUEUE]
+    assert backend.due([QUEUE], 10).records == []
+    assert broken(backend) == []
+    other.do("sqlite_deeds:let_go")
+
+
+def test_the_first_call_of_all_waits_too(path: Path, impatient: None, other: Hand) -> None:
+    """It has to make the tables, while another process writes to a file without them."""
+    other.do("sqlite_deeds:hold", path)
+    with closing(backend_on(path)) as backend:
+        with pytest.raises(Unavailable, match=f"{path} locked"):
+            inserted(backend, an_item())
+        other.do("sqlite_deeds:let_go")
+
+        assert inserted(backend, an_item())[0].created
+
+
+def test_a_call_waits_for_its_turn(path: Path, other: Hand) -> None:
+    """One that is made while another process writes is answered once that is done."""
+    with closing(backend_on(path)) as backend, ThreadPoolExecutor(1) as threads:
+        inserted(backend, an_item("a"))
+        other.do("sqlite_deeds:hold", path)
+        inserting = threads.submit(inserted, backend, an_item("b"))
+        eventually(backend._database._write_lock.locked)
+        other.do("sqlite_deeds:let_go")
+
+        assert inserting.result()[0].created
+
+
+def test_the_engine_asks_again(backend: SqliteBackend, path: Path, other: Hand) -> None:
+    """A lock that is given up before its patience ends is not seen by its callers."""
+
+    def pauses() -> Iterator[float | None]:
+        yield 0.0
+        other.do("sqlite_deeds:let_go")  # the first try has failed
+        yield None
+
+    other.do("sqlite_deeds:hold", path)
+    engine = Engine(backend, Plugins(), pauses=pauses())  # type: ignore[arg-type]
+    (answer,) = engine.run(engine.insert([an_item("b")]))
+
+    assert answer.created
+
+
+def test_a_signal_while_a_call_waits_leaves_nothing_open(path: Path, other: Hand) -> None:
+    """A program that survives Ctrl-C can go on to use the backend."""
+    with closing(backend_on(path)) as backend, ThreadPoolExecutor(1) as threads:
+        inserted(backend, an_item("a"))
+        other.do("sqlite_deeds:hold", path)
+        with pytest.raises(KeyboardInterrupt):
+            interrupting = threads.submit(_interrupt, backend, other)
+            _insert_until_interrupted(backend)
+        interrupting.result()
+
+        assert inserted(backend, an_item("z"))[0].created
+
+
+def test_a_worker_survives_a_lock(
+    path: Path, impatient: None, other: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It can neither beat nor record outcomes nor claim meanwhile; then it does, and nothing is lost or run twice."""
+    caplog.set_level(logging.WARNING, "stanchion.worker")
+    gate = asyncio.Event()
+    with Stanchion(f"sqlite:///{path}?synchronous=normal", sweep=0.1) as app:
+
+        @app.task
+        async def gated() -> int:
+            await gate.wait()
+            current_job().progress(0.5)
+            return current_job().run
+
+        async def story() -> None:
+            jobs = [await gated.aenqueue() for _ in range(3)]
+            async with working(app):
+                await aeventually(lambda: all(job.refresh().state is State.RUNNING for job in jobs))
+                other.do("sqlite_deeds:hold", path)
+                gate.set()
+                await aeventually(lambda: "outcomes could not be recorded" in caplog.text)
+                other.do("sqlite_deeds:let_go")
+                assert [await job.aresult(timeout=20) for job in jobs] == [1, 1, 1]
+                assert await (await gated.aenqueue()).aresult(timeout=20) == 1
+
+        asyncio.run(story())
+
+        assert broken(app.engine.backend) == []
+        assert f"other processes held {path} locked" in caplog.text
+
+
+def test_a_worker_that_is_idle_survives_a_lock(
+    path: Path, impatient: None, other: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says that it cannot claim, and runs the next job once it can."""
+    caplog.set_level(logging.WARNING, "stanchion.worker")
+    with Stanchion(f"sqlite:///{path}?synchronous=normal") as app:
+
+        @app.task
+        async def steady() -> int:
+            return current_job().run
+
+        async def story() -> None:
+            job = await steady.aenqueue()
+            other.do("sqlite_deeds:hold", path)
+            async with working(app):
+                await aeventually(lambda: "cannot claim" in caplog.text)
+                other.do("sqlite_deeds:let_go")
+                assert await job.aresult(timeout=20) == 1
+
+        asyncio.run(story())
+
+
+def _interrupt(backend: SqliteBackend, other: Hand) -> None:
+    """Once a call waits for the lock, send this process a signal, and then give the lock back."""
+    eventually(backend._database._write_lock.locked)
+    other.do("sqlite_deeds:interrupt_and_let_go", os.getpid(), int(signal.SIGINT))
+
+
+def _insert_until_interrupted(backend: SqliteBackend) -> None:
+    """Wait for the lock; then go on, in case the signal comes a moment late."""
+    for number in range(100_000):
+        inserted(backend, an_item(f"{number}"))
