@@ -11,7 +11,7 @@ from stanchion import State
 from stanchion.backend import Backend
 from stanchion.states import FINAL
 from stanchion.testing.conformance.invariants import broken, listed, unlived
-from support.hands import hands
+from support.hands import PATIENCE, hands
 from support.processes import a_scene
 from support.sqlite_deeds import backend_on, engine_on
 from support.sqlite_files import trouble_with
@@ -34,7 +34,7 @@ def test_two_processes_of_four_threads_race(
             hand.do("sqlite_race:ready")
         for name, hand in zip("ab", racers, strict=True):
             hand.begin("sqlite_race:race", path, name, seconds)
-        tallies = [hand.answer() for hand in racers]
+        tallies = [hand.answer(within=seconds + PATIENCE) for hand in racers]
     completed = Counter(job for tally in tallies for job in tally["completed"])
     cancelled = Counter(job for tally in tallies for job in tally["cancelled"])
     inserted = sum(tally["inserted"] for tally in tallies)

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
 """Where `support` is imported from."""
+
+PATIENCE: Final = 60.0
+"""Seconds until a deed counts as never done; long, because a busy machine is not a failure."""
 
 
 class Hand:
@@ -37,14 +41,18 @@ class Hand:
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps([deed, *args], default=str) + "\n")
 
-    def answer(self) -> Any:
+    def answer(self, *, within: float = PATIENCE) -> Any:
         """What the deed that was begun returned, once it is done.
 
         Raises:
-            AssertionError: It raised; the message is its traceback.
+            AssertionError: It raised, and the message is its traceback; or it was not done within that many seconds.
         """
         assert self._popen.stdout is not None
-        done, answer = json.loads(self._popen.stdout.readline() or '[false, "the process ended"]')
+        alarm = Timer(within, self._kill)
+        alarm.start()
+        line = self._popen.stdout.readline()
+        alarm.cancel()
+        done, answer = json.loads(line or '[false, "it was killed: it was not done in time, or died"]')
         assert done, answer
         return answer
 
@@ -59,8 +67,12 @@ class Hand:
 
     def close(self) -> None:
         """End it and its forks."""
-        os.killpg(self._popen.pid, signal.SIGKILL)
+        self._kill()
         self._popen.communicate()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
 
 
 class Fork:
