@@ -6,8 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from stanchion.backend import Topic
 from stanchion.changes import Applied
-from stanchion.decisions import Completed
+from stanchion.decisions import CancelAsked, Completed
 from stanchion.engine import Engine, Report
 from stanchion.jobs import Record
 from stanchion.payloads import policy_of
@@ -83,6 +84,15 @@ def take(path: str) -> list[str]:
 def wait(path: str, seconds: float) -> bool:
     """Wait for something to claim."""
     return _kept(path).wait([QUEUE], timedelta(seconds=seconds))
+
+
+def change(path: str, job_id: str, topic: str) -> None:
+    """Do to a running job what is heard of under a topic: end it, or ask to cancel it."""
+    engine = engine_on(_kept(path))
+    if topic == Topic.ENDED:
+        assert settle(engine, engine.run(engine.get(job_id)))
+    else:
+        engine.run(engine.ask(job_id, CancelAsked()))
 
 
 def _kept(path: str) -> SqliteBackend:
