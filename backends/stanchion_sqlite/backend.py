@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -52,7 +53,17 @@ class SqliteBackend:
         """How often queues had been woken when this process last claimed from them, or woke somebody."""
         self._moved: set[str] = set()
         """Queues for which an injected clock was moved."""
+        self._patience: float | None = None
+        """For a twin, how many seconds a call may wait; else the file's own patience."""
         forks.remember(self)
+
+    def within(self, deadline: timedelta) -> "SqliteBackend":
+        """See `stanchion.backend.HasDeadlines`. The twin has the same connections; closing it closes nothing."""
+        twin = copy(self)
+        twin._patience = (
+            deadline.total_seconds() / 2
+        )  # for this process's threads, and again for other processes
+        return twin
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
@@ -197,7 +208,7 @@ class SqliteBackend:
                 row.wake()
 
     def forget(self, queue: str) -> bool:
-        with self._database.writing() as connection:
+        with self._database.writing(self._patience) as connection:
             connection.execute(statement("forget"), (self._namespace, queue))
             return self._id(connection, queue) is None
 
@@ -223,12 +234,13 @@ class SqliteBackend:
         return SqliteWatch(self._database, self._bell, self._namespace, queues, topic)
 
     def close(self) -> None:
-        self._bell.close()
-        self._database.close()
+        if self._patience is None:
+            self._bell.close()
+            self._database.close()
 
     @contextmanager
     def _writing(self, names: Iterable[str]) -> Iterator[Transaction]:
-        with self._database.writing() as connection:
+        with self._database.writing(self._patience) as connection:
             transaction = Transaction(connection, self._namespace, self.now(), dict.fromkeys(names))
             yield transaction
             heard = transaction.finish()

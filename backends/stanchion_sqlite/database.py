@@ -57,6 +57,8 @@ class Database:
         self._pid = os.getpid()
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._patience: float | None = None
+        """What the writer was told to have."""
         self._reader: sqlite3.Connection | None = None
 
     def before_fork(self) -> None:
@@ -74,13 +76,26 @@ class Database:
             self._read_lock.release()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction in which nobody else writes; it is made whole, or not at all."""
+    def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction in which nobody else writes; it is made whole, or not at all.
+
+        Args:
+            patience: Seconds to wait for the other threads of this process, and then for other processes.
+        """
+        patience = PATIENCE if patience is None else patience
         self._look_around()
-        with self._write_lock, self._translated():
-            self._writer = self._writer or self._opened()
-            with _transaction(self._writer):
-                yield self._writer
+        if not self._write_lock.acquire(timeout=patience):
+            raise Unavailable(f"other threads of this process wrote to {self.path} for {patience:g} s")
+        try:
+            with self._translated(patience):
+                self._writer = self._writer or self._opened()
+                if patience != self._patience:
+                    self._writer.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+                    self._patience = patience
+                with _transaction(self._writer):
+                    yield self._writer
+        finally:
+            self._write_lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -117,7 +132,7 @@ class Database:
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._patience = None
 
     def _look_around(self) -> None:
         if self._closed:
@@ -128,13 +143,13 @@ class Database:
             )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, patience: float | None = None) -> Iterator[None]:
         if self._closed:
             raise BackendError(f"the backend on {self.path} is closed")
         try:
             yield
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise translated(error, self.path, f"{PATIENCE if patience is None else patience:g} s") from error
 
     def _opened(self) -> sqlite3.Connection:
         connection = self._connected()
@@ -247,10 +262,10 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def translated(error: sqlite3.Error, path: Path) -> StanchionError:
-    """What SQLite raised, as an error of the contract. A transaction that fails has changed nothing."""
+def translated(error: sqlite3.Error, path: Path, patience: str) -> StanchionError:
+    """What SQLite raised after that time, as an error of the contract. A failed transaction has changed nothing."""
     if _is_busy(error):
         return Unavailable(
-            f"other processes held {path} locked for {PATIENCE:g} s: look for a program that keeps a transaction open"
+            f"other processes held {path} locked for {patience}: look for a program that keeps a transaction open"
         )
     return BackendError(f"{path}: {error}")

@@ -32,7 +32,7 @@ def joined(connection: object, database: Database) -> Iterator[sqlite3.Connectio
         finally:
             connected.execute("RELEASE stanchion")
     except sqlite3.Error as error:
-        raise translated(error, path) from error
+        raise translated(error, path, "longer than the connection waits") from error
 
 
 def _checked(connection: object, path: Path) -> sqlite3.Connection:
