@@ -10,13 +10,14 @@ import msgspec
 from stanchion.jobs import Entry, Record
 from stanchion.queries import Fault, Finding
 from stanchion.queues import QueueSettings
-from stanchion.states import State
+from stanchion.states import FINAL, State
 
 Row = tuple[Any, ...]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_STATES: Final = {state.value: state for state in State}
+_STATES: Final = {state.value: (state, state is State.RUNNING, state in FINAL) for state in State}
+"""States by name, and whether jobs in them are held by a claim, and whether they have ended."""
 _WRITTEN: Final = msgspec.msgpack.Decoder(tuple[dict[str, bytes], dict[str, tuple[Entry, ...]]])
 _TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
 _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
@@ -79,11 +80,16 @@ def found(queue: str, row: Row) -> Found:
         created_at, started_at, ended_at, spec, written, major, minor,
     ) = row  # fmt: skip  # in the order of the table's columns
     try:
+        known, held, over = _STATES[state]
+        if (claim is not None) is not held or (ended_at is not None) is not over:
+            raise ValueError("it has not what belongs to its state, or more than that")
+        if not (type(run) is type(revision) is type(priority) is type(place) is int and type(spec) is bytes):
+            raise TypeError("a number or the spec is of another type")
         notes, lists = _WRITTEN.decode(written) if written is not None else _NOTHING
         record = Record(
-            id=f"{queue}:{key}",
+            id=queue + ":" + key,
             task=task,
-            state=_STATES[state],
+            state=known,
             claim=claim,
             run=run,
             worker=worker,
