@@ -1,0 +1,166 @@
+"""Rows of a SQLite file that were damaged by hand: they are put aside and reported, and stop nobody."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from stanchion import State
+from stanchion.changes import Refusal, Refused
+from stanchion.queries import Fault, Finding
+from stanchion.queues import QueueSettings
+from stanchion.testing.conformance.invariants import findings, listed
+from stanchion.testing.conformance.making import (
+    QUEUE,
+    a_change,
+    a_claim,
+    an_item,
+    change,
+    inserted,
+    items,
+    keys_of,
+    the,
+)
+from stanchion_sqlite import SqliteBackend
+from support.sqlite_deeds import backend_on, engine_on
+from support.sqlite_files import asked
+
+DAMAGE: Final = {
+    "its notes are no msgpack": "written = x'c1'",
+    "its notes are a text": "written = 'notes'",
+    "its notes are something else": "written = x'90'",
+    "its tags are no JSON": "tags = '['",
+    "its tags are no list": "tags = '{}'",
+    "its tags are numbers": "tags = '[1]'",
+    "it was created in words": "created_at = 'yesterday'",
+    "it was created after the last year": "created_at = 1 << 60",
+    "its priority is a word": "priority = 'high'",
+    "its place is a word": "place = 'first'",
+    "its spec is a text": "spec = 'x'",
+    "its key is no text": "key = x'00ff'",
+    "a scheduled one is held": "state = 'scheduled', due_at = 1, claim = 'x', worker = 'x'",
+    "a retrying one has ended": "state = 'retrying', due_at = 1, ended_at = 1",
+    "a running one is held by nobody": "state = 'running', due_at = 1, claim = NULL, worker = NULL",
+    "a completed one has not ended": "state = 'completed', due_at = 1, ended_at = NULL",
+}
+"""What makes a row unreadable."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of its own."""
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SqliteBackend]:
+    """A backend with three queued jobs: a, b and c; the first holds a unique key."""
+    with closing(backend_on(path)) as backend:
+        inserted(backend, an_item("a", unique="digest", scope="end"), *items("bc"))
+        yield backend
+
+
+def damage(path: Path, how: str, key: str = "a") -> None:
+    """Change a row as nobody may."""
+    asked(
+        path, "PRAGMA ignore_check_constraints = ON", f"UPDATE stanchion_jobs SET {how} WHERE key = '{key}'"
+    )
+
+
+@pytest.mark.parametrize("how", DAMAGE.values(), ids=DAMAGE)
+def test_an_unreadable_row_stops_nobody(backend: SqliteBackend, path: Path, how: str) -> None:
+    """It cannot be got, is handed to nobody, is reported, and its id and unique key can be used again."""
+    damage(path, how)
+
+    assert backend.get([f"{QUEUE}:a", f"{QUEUE}:b"]) == [None, the(backend, "b")]
+    assert Fault.UNREADABLE in _faults(backend)
+    assert backend.due([QUEUE], 10).records == []
+    assert keys_of(a_claim(backend, limit=3).records) == ["b", "c"]
+    assert inserted(backend, an_item("a", unique="digest", scope="end"))[0].created
+    assert keys_of(a_claim(backend).records) == ["a"]
+    assert set(_faults(backend)) == {Fault.UNREADABLE}
+    assert sorted(keys_of(one for state in State for one in listed(backend, QUEUE, state))) == ["a", "b", "c"]
+    assert sum(backend.count([QUEUE])[QUEUE].values()) == 3
+    assert backend.forget(QUEUE) is False
+
+
+@pytest.mark.parametrize("how", [DAMAGE["its notes are no msgpack"], DAMAGE["its tags are no JSON"]])
+def test_running_jobs_that_become_unreadable_stop_no_sweep(
+    backend: SqliteBackend, path: Path, how: str
+) -> None:
+    """Those that are due with it are lost as ever, and a worker's late word about it is refused."""
+    held = a_claim(backend, lease=timedelta(0)).records
+    damage(path, how)
+
+    assert keys_of(backend.due([QUEUE], 10).records) == ["b", "c"]
+    engine = engine_on(backend)
+    assert engine.run(engine.sweep([QUEUE])) == 2
+    assert change(backend, held[0], State.COMPLETED, guards={"claim": held[0].claim}) == Refused(
+        Refusal.ABSENT, None
+    )
+    assert keys_of(a_claim(backend).records) == ["b", "c"]
+
+
+def test_an_unreadable_row_spoils_no_batch_of_changes(backend: SqliteBackend, path: Path) -> None:
+    """The changes to other jobs are made."""
+    held = a_claim(backend).records
+    damage(path, "written = x'c1'", "b")
+    answers = backend.apply([a_change(one, State.COMPLETED, guards={"claim": one.claim}) for one in held])
+
+    assert [getattr(answer, "why", None) for answer in answers] == [None, Refusal.ABSENT, None]
+
+
+def test_a_claim_is_answered_again_without_what_became_unreadable(backend: SqliteBackend, path: Path) -> None:
+    """The other jobs of the claim are still its own."""
+    a_claim(backend, claim_id="mine")
+    damage(path, "tags = '['", "b")
+
+    assert keys_of(a_claim(backend, claim_id="mine").records) == ["a", "c"]
+
+
+def test_a_state_that_does_not_exist_is_reported(backend: SqliteBackend, path: Path) -> None:
+    """The row stands where nobody looks; its id can be used again."""
+    damage(path, "state = 'asleep'")
+
+    assert set(_faults(backend)) == {Fault.CORRUPT, Fault.UNREADABLE}
+    assert keys_of(a_claim(backend).records) == ["b", "c"]
+    assert inserted(backend, an_item("a"))[0].created
+    assert set(_faults(backend)) == {Fault.UNREADABLE}
+
+
+@pytest.mark.parametrize("how", ["ended_at = 5", "claim = 'x', worker = 'x'", "due_at = 5", "run = 'one'"])
+def test_a_claim_sets_right_what_it_writes_anyway(backend: SqliteBackend, path: Path, how: str) -> None:
+    """A queued job with something that no queued job has is reported until it is started."""
+    damage(path, how)
+    before = _faults(backend)
+
+    assert before
+    assert keys_of(a_claim(backend).records) == ["a", "b", "c"]
+    assert _faults(backend) == []
+
+
+def test_what_no_job_can_be_is_refused_by_the_table(backend: SqliteBackend, path: Path) -> None:
+    """A careless program cannot write it."""
+    for how in ("state = 'asleep'", "state = 'running'", "ended_at = 5", "due_at = 5", "claim = 'x'"):
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
+            asked(path, f"UPDATE stanchion_jobs SET {how} WHERE key = 'a'")
+
+
+def test_damaged_settings_are_the_usual_ones(backend: SqliteBackend, path: Path) -> None:
+    """The queue goes on, and can be configured again."""
+    asked(path, "UPDATE stanchion_queues SET settings = '{'")
+
+    assert backend.queues() == {QUEUE: QueueSettings()}
+    assert keys_of(a_claim(backend, limit=1).records) == ["a"]
+    backend.configure(QUEUE, QueueSettings(paused=True))
+    assert backend.queues() == {QUEUE: QueueSettings(paused=True)}
+
+
+def _faults(backend: SqliteBackend) -> list[Fault]:
+    found: list[Finding] = list(backend.check(QUEUE).findings)
+    assert len(found) == len(findings(backend, QUEUE))
+    return [one.fault for one in found]
