@@ -264,6 +264,10 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 def translated(error: sqlite3.Error, path: Path, patience: str) -> StanchionError:
     """What SQLite raised after that time, as an error of the contract. A failed transaction has changed nothing."""
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return BackendError(
+            f"{path}: the transaction has read what others changed since, so it cannot write: use BEGIN IMMEDIATE"
+        )
     if _is_busy(error):
         return Unavailable(
             f"other processes held {path} locked for {patience}: look for a program that keeps a transaction open"

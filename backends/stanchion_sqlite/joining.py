@@ -17,22 +17,63 @@ def joined(connection: object, database: Database) -> Iterator[sqlite3.Connectio
         InvalidArgument: It is no connection to this file, or it commits each statement by itself.
     """
     path = database.path
-    connected = _checked(connection, path)
     try:
-        if not connected.in_transaction:
-            database.prepare()
-            connected.execute("BEGIN IMMEDIATE")  # as the driver does before his first statement that writes
-        connected.execute("SAVEPOINT stanchion")
-        try:
+        connected = _checked(connection, path)
+        with _plain(connected), _begun(connected, database), _savepoint(connected):
+            _lock(connected)
             bring_up_to_date(connected, path)
             yield connected
-        except BaseException:
-            connected.execute("ROLLBACK TO stanchion")
-            raise
-        finally:
-            connected.execute("RELEASE stanchion")
     except sqlite3.Error as error:
         raise translated(error, path, "longer than the connection waits") from error
+
+
+@contextmanager
+def _begun(connection: sqlite3.Connection, database: Database) -> Iterator[None]:
+    """A transaction: his own, or one that is begun as the driver does before his first statement that writes."""
+    if connection.in_transaction:
+        yield
+        return
+    database.prepare()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("SAVEPOINT stanchion")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # some errors, such as a full disk, end it
+            connection.execute("ROLLBACK TO stanchion")
+            connection.execute("RELEASE stanchion")
+        raise
+    connection.execute("RELEASE stanchion")
+
+
+def _lock(connection: sqlite3.Connection) -> None:
+    """Begin by writing: a transaction that has read cannot write once others have written, and no waiting helps."""
+    try:
+        connection.execute("UPDATE stanchion_schema SET version = version WHERE 0")
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+
+
+@contextmanager
+def _plain(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let the connection give tuples of text and numbers meanwhile, whatever its owner made of it."""
+    own = connection.row_factory, connection.text_factory
+    connection.row_factory, connection.text_factory = None, str
+    try:
+        yield
+    finally:
+        connection.row_factory, connection.text_factory = own
 
 
 def _checked(connection: object, path: Path) -> sqlite3.Connection:
@@ -42,7 +83,8 @@ def _checked(connection: object, path: Path) -> sqlite3.Connection:
         )
     if not connection.in_transaction and _commits_by_itself(connection):
         raise InvalidArgument("the connection commits each statement by itself: BEGIN a transaction first")
-    (main,) = (row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+    with _plain(connection):
+        (main,) = (row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
     if not main or Path(main).resolve() != path.resolve():
         raise InvalidArgument(
             f"the connection is to {main or 'a database in memory'}, the jobs are in {path}"
