@@ -112,7 +112,7 @@ def test_a_file_that_became_a_directory_is_accounted_for(tree: Path) -> None:
     (tree / "a.txt").unlink()
     (tree / "a.txt").mkdir()
     with app:
-        run.work(lambda _: None)
+        run.work(lambda _counts, _remark: None)
 
         assert run.summary().failures == [
             FileFailure(path="a.txt", cause="IsADirectoryError: Is a directory")
@@ -123,7 +123,7 @@ def test_a_file_without_a_job_is_not_accounted_for(tree: Path) -> None:
     """If somebody deletes the record of a file, the summary misses it, and says so."""
     app, run = a_run(tree)
     with app:
-        run.work(lambda _: None)
+        run.work(lambda _counts, _remark: None)
         next(app.jobs(next(iter(app.queues())), State.COMPLETED)).delete()
         summary = run.summary()
 
@@ -203,7 +203,7 @@ def test_a_directory_that_cannot_be_listed_is_not_accounted_for(tree: Path) -> N
     app, task = demo_app(tree, None, 2)
     with app:
         run = DemoRun(app, task, tree, tree_of(gone))
-        run.work(lambda _: None)
+        run.work(lambda _counts, _remark: None)
         summary = run.summary()
 
         assert summary.unlisted == [str(gone)]

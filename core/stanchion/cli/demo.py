@@ -3,8 +3,9 @@
 import os
 import sys
 import sysconfig
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import click
 
@@ -16,10 +17,36 @@ from stanchion.errors import StanchionError
 if TYPE_CHECKING:
     from stanchion.app import Stanchion
     from stanchion.cli.demo_report import Summary
-    from stanchion.cli.demo_run import DemoRun
+    from stanchion.cli.demo_run import Show
 
 STOPPED: Final = 130
 """The exit code of a run that Ctrl-C stopped: 128 and the signal's number, as shells have it."""
+
+
+class Run(Protocol):
+    """A run of the demo, in this process or in several."""
+
+    @property
+    def manner(self) -> str:
+        """How the files are read."""
+        ...
+
+    @property
+    def hint(self) -> str:
+        """What to do after a stop."""
+        ...
+
+    def work(self, show: "Show") -> bool:
+        """Work until every job is final, or SIGINT or SIGTERM stops it; whether every job is."""
+        ...
+
+    def hand_back(self) -> int:
+        """After a stop: see to it that no job is held; how many are final."""
+        ...
+
+    def summary(self) -> "Summary":
+        """What the run came to."""
+        ...
 
 
 @click.command()
@@ -30,8 +57,27 @@ STOPPED: Final = 130
 )
 @BACKEND
 @click.option("--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="How many files at a time.")
+@click.option("--kill", is_flag=True, help="Work in processes, and kill one of them every second.")
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(1, 64), help="How many processes --kill has; else 3."
+)
+@click.option(
+    "--pace",
+    metavar="MS",
+    type=click.IntRange(0, 10_000),
+    help="How many milliseconds longer --kill holds each file; else so many that the work lasts for 10 s.",
+)
 @AS_JSON
-def demo(directory: Path | None, backend: str | None, concurrency: int | None, *, as_json: bool) -> None:
+def demo(
+    *,
+    directory: Path | None,
+    backend: str | None,
+    concurrency: int | None,
+    kill: bool,
+    workers: int | None,
+    pace: int | None,
+    as_json: bool,
+) -> None:
     """Hash every file below a directory, one job for each.
 
     A job reads its file and records SHA-256, size and number of lines; the summary is made from these stored
@@ -42,36 +88,63 @@ def demo(directory: Path | None, backend: str | None, concurrency: int | None, *
     outlive this process: a run that was stopped, or killed, is completed by the next one on the same directory.
     Records are kept for a day.
 
+    With --kill, processes share the work, one of them is killed with SIGKILL every second and replaced, and the
+    summary tells how many jobs were run again, how soon, and that none is lost. Each such run begins anew.
+
     Exit codes: 0 if every file is accounted for, those that could not be read included; 1 if not; 130 after Ctrl-C.
     """
-    from stanchion.cli.demo_run import DemoRun
-    from stanchion.cli.demo_tasks import demo_app, tree_of
-
+    if not kill and (workers, pace) != (None, None):
+        raise click.UsageError("--workers and --pace belong to --kill")
     place = directory or Path(sysconfig.get_paths()["stdlib"]).resolve()
     try:
-        tree = tree_of(place)
-        app, task = demo_app(place, backend, concurrency)
-        with app:
-            run = DemoRun(app, task, place, tree)
-            if not _work(run, app, place, len(tree.files), quiet=as_json):
-                _stop(run, app, len(tree.files))
-            summary = run.summary()
-    except KeyboardInterrupt:  # before or after the worker listened to it
+        begun = (
+            _killing(place, backend, concurrency, workers, pace)
+            if kill
+            else _plain(place, backend, concurrency)
+        )
+        summary = _summary(*begun, place, quiet=as_json)
+    except KeyboardInterrupt:  # before or after the run listened to it
         _leave("stopped: run the same command again")
     _report(summary, as_json=as_json)
 
 
-def _work(run: "DemoRun", app: "Stanchion", place: Path, files: int, *, quiet: bool) -> bool:
+def _plain(place: Path, backend: str | None, concurrency: int | None) -> "tuple[Stanchion, Run, int]":
+    from stanchion.cli.demo_run import DemoRun
+    from stanchion.cli.demo_tasks import demo_app, tree_of
+
+    tree = tree_of(place)
+    app, task = demo_app(place, backend, concurrency)
+    return app, DemoRun(app, task, place, tree), len(tree.files)
+
+
+def _killing(
+    place: Path, backend: str | None, concurrency: int | None, workers: int | None, pace: int | None
+) -> "tuple[Stanchion, Run, int]":
+    from stanchion.cli.demo_kill import WORKERS, KillRun, kill_app
+    from stanchion.cli.demo_tasks import tree_of
+
+    tree = tree_of(place)
+    app = kill_app(backend, concurrency)
+    held = None if pace is None else timedelta(milliseconds=pace)
+    return app, KillRun(app, place, tree, workers=workers or WORKERS, pace=held), len(tree.files)
+
+
+def _summary(app: "Stanchion", run: Run, files: int, place: Path, *, quiet: bool) -> "Summary":
+    with app:
+        if not quiet:
+            begin = f"{number(files)} files of {shown(str(place))}, {run.manner}"
+            console().print(f"{begin}, {redacted(app.config.backend)}", soft_wrap=True)
+        if not _work(run, files, quiet=quiet):
+            _stop(run, files)
+        return run.summary()
+
+
+def _work(run: Run, files: int, *, quiet: bool) -> bool:
     if quiet:
-        return run.work(lambda _: None)
+        return run.work(lambda _counts, _remark: None)
     from stanchion.cli.demo_face import progress
 
-    drawn = console()
-    drawn.print(
-        f"{number(files)} files of {shown(str(place))}, "
-        f"{app.config.concurrency} at a time, {redacted(app.config.backend)}"
-    )
-    with progress(drawn, files) as show:
+    with progress(console(), files) as show:
         return run.work(show)
 
 
@@ -87,16 +160,12 @@ def _report(summary: "Summary", *, as_json: bool) -> None:
     sys.exit(0 if summary.whole else 1)
 
 
-def _stop(run: "DemoRun", app: "Stanchion", files: int) -> NoReturn:
+def _stop(run: Run, files: int) -> NoReturn:
     try:
         done = run.hand_back()
     except StanchionError as error:
         _leave(f"stopped; the files at hand wait for the end of their leases: {shown(str(error))}")
-    if app.engine.backend.limits.local:
-        hint = "in memory they end with this process; with --backend sqlite:///jobs.db the next run goes on from here"
-    else:
-        hint = "run the same command again, and it goes on from here"
-    _leave(f"stopped, {number(done)} of {number(files)} files are done: {hint}")
+    _leave(f"stopped, {number(done)} of {number(files)} files are done: {run.hint}")
 
 
 def _leave(message: str) -> NoReturn:

@@ -7,7 +7,9 @@ from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
+from stanchion.cli.demo_kills import KillSummary
 from stanchion.cli.demo_report import Summary
 from stanchion.cli.demo_run import Show, ended
 from stanchion.cli.terminal import number, table
@@ -38,8 +40,8 @@ def progress(drawn: Console, total: int) -> Iterator[Show]:
     )
     with Progress(*columns, console=drawn, transient=True) as bar:
         task = bar.add_task("", total=total, done=number(0), total_text=number(total), detail="")
-        yield lambda counts: bar.update(
-            task, completed=ended(counts), done=number(ended(counts)), detail=_detail(counts)
+        yield lambda counts, remark: bar.update(
+            task, completed=ended(counts), done=number(ended(counts)), detail=_detail(counts, remark)
         )
 
 
@@ -49,42 +51,71 @@ class _Lines:
     def __init__(self, drawn: Console, total: int) -> None:
         self._drawn, self._total, self._step = drawn, total, 0
 
-    def __call__(self, counts: Counts) -> None:
+    def __call__(self, counts: Counts, remark: str) -> None:
         done = ended(counts)
         step = STEPS * done // self._total if self._total else STEPS
         if step > self._step:
             self._step = step
-            self._drawn.print(f"{number(done)} of {number(self._total)} files")
+            behind = f", {remark}" if remark else ""
+            self._drawn.print(f"{number(done)} of {number(self._total)} files{behind}")
 
 
-def _detail(counts: Counts) -> str:
+def _detail(counts: Counts, remark: str) -> str:
     telling = (State.QUEUED, State.RUNNING, State.RETRYING, State.FAILED)
-    return ", ".join(f"{number(counts[state])} {state}" for state in telling if counts[state])
+    parts = [f"{number(counts[state])} {state}" for state in telling if counts[state]]
+    return ", ".join([*parts, remark] if remark else parts)
 
 
 def draw(drawn: Console, summary: Summary) -> None:
     """Print the summary."""
     drawn.print()
     _draw_totals(drawn, summary)
+    if isinstance(summary, KillSummary):
+        _draw_kills(drawn, summary)
     _draw_slowest(drawn, summary)
     _draw_tasks(drawn, summary)
     _draw_failures(drawn, summary)
 
 
 def _draw_totals(drawn: Console, summary: Summary) -> None:
-    grid = table("", "", "")
-    grid.show_header = False
+    grid = _facts()
     fresh = summary.completed + len(summary.failures) - summary.earlier
     earlier = f", {number(summary.earlier)} of them by an earlier run" if summary.earlier else ""
     grid.add_row("files", number(summary.files), f"{number(summary.completed)} read{earlier}")
     grid.add_row("lines", number(summary.lines), "")
     grid.add_row("bytes", size(summary.bytes), "")
     speed = f"{number(round(fresh / summary.seconds))} files a second" if fresh else ""
+    if isinstance(summary, KillSummary):
+        speed = f"each file was held {span(summary.pace)} longer than reading it took, so that this lasts"
     grid.add_row("time", f"{summary.seconds:.1f} s", speed)
-    for column in grid.columns[2:]:
-        column.justify = "left"
-        column.style = "dim"
     drawn.print(grid)
+
+
+def _draw_kills(drawn: Console, summary: KillSummary) -> None:
+    drawn.print()
+    grid = _facts()
+    grid.add_row("enqueued", number(summary.enqueued), "")
+    grid.add_row("completed", number(summary.completed), "")
+    grid.add_row(
+        "kills", number(summary.kills), f"{number(summary.held)} jobs were being run by the killed workers"
+    )
+    again = f"that is {number(summary.extra_starts)} starts beyond each job's first"
+    grid.add_row("run more than once", number(summary.run_again), again)
+    lost = "not accounted for" if summary.lost else "every file of the directory is accounted for"
+    grid.add_row("lost", number(len(summary.lost)), lost, style="bold red" if summary.lost else None)
+    if one := summary.recovery:
+        times = f"{span(one.least)} to {span(one.most)} from a kill to the next start of a job it hit"
+        grid.add_row("recovery", span(one.median), f"median; {times}")
+    drawn.print(grid)
+
+
+def _facts() -> Table:
+    """An empty table for what there is one of: what, how many, and a remark."""
+    grid = table("", "", "")
+    grid.show_header = False
+    grid.columns[2].justify = "left"
+    grid.columns[2].style = "dim"
+    return grid
 
 
 def _draw_slowest(drawn: Console, summary: Summary) -> None:

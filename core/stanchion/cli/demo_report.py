@@ -86,7 +86,7 @@ class Summary:
     """How long this run took."""
 
     tasks: Mapping[str, TaskCounts]
-    """What the plugin `stats` counted in this run, by task."""
+    """What the plugin `stats` counted in this process, by task."""
 
     @property
     def whole(self) -> bool:
@@ -110,6 +110,7 @@ def read_back(
     unlisted: list[Path],
     since: datetime | None,
     seconds: float,
+    tasks: Mapping[str, TaskCounts],
 ) -> Summary:
     """Make the summary from the records of the jobs whose ids are in `paths`.
 
@@ -127,9 +128,11 @@ def read_back(
         since: When this run began, by the backend's clock; none if it did not.
 
         seconds: How long it took.
+
+        tasks: What the plugin `stats` counted.
     """
     names = {job_id: shown(str(path.relative_to(directory))) for job_id, path in paths.items()}
-    ended = {record.id: record for record in _final(app, queue) if record.id in names}
+    ended = {record.id: record for record in final_records(app, queue) if record.id in names}
     read = {one.id: _facts(one) for one in ended.values() if one.state is State.COMPLETED}
     return Summary(
         files=len(names),
@@ -148,11 +151,12 @@ def read_back(
         missing=[name for job_id, name in names.items() if job_id not in ended],
         unlisted=[shown(str(path)) for path in unlisted],
         seconds=seconds,
-        tasks=dict(app.plugins.get("stats").snapshot()),
+        tasks=tasks,
     )
 
 
-def _final(app: Stanchion, queue: str) -> Iterator[Record]:
+def final_records(app: Stanchion, queue: str) -> Iterator[Record]:
+    """The final jobs of a queue."""
     for state in sorted(FINAL):
         yield from (job.record for job in app.jobs(queue, state) if job.record is not None)
 

@@ -22,8 +22,8 @@ INTERVAL: Final = 0.1
 SLICE: Final = 500
 """How many jobs are enqueued between two looks at the counts."""
 
-Show = Callable[[Counts], None]
-"""Shows how many of the demo's jobs are in each state."""
+Show = Callable[[Counts, str], None]
+"""Shows how many of the demo's jobs are in each state, and a remark if there is one."""
 
 
 class DemoRun:
@@ -48,6 +48,19 @@ class DemoRun:
         self._stopping = False
         self._seconds = 0.0
 
+    @property
+    def manner(self) -> str:
+        """How the files are read."""
+        return f"{self._app.config.concurrency} at a time"
+
+    @property
+    def hint(self) -> str:
+        """What to do after a stop."""
+        if self._app.engine.backend.limits.local:
+            kept = "with --backend sqlite:///jobs.db the next run goes on from here"
+            return f"in memory they end with this process; {kept}"
+        return "run the same command again, and it goes on from here"
+
     def work(self, show: Show) -> bool:
         """Work until every job is final, or SIGINT or SIGTERM stops it; whether every job is.
 
@@ -61,7 +74,9 @@ class DemoRun:
             self._seconds = monotonic() - started
 
     async def _work(self, show: Show) -> bool:
-        self._since = await self._app.engine.arun(_now())  # a store that cannot be reached ends the run here
+        self._since = await self._app.engine.arun(
+            store_now()
+        )  # a store that cannot be reached ends the run here
         working = asyncio.create_task(self._worker.main())
         following = asyncio.create_task(self._until_final(show))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,17 +96,17 @@ class DemoRun:
 
     async def _until_final(self, show: Show) -> bool:
         """Enqueue the jobs, and wait until all are final: also those that a killed run still holds."""
-        for some in _slices(self._drafts):
+        for some in slices(self._drafts):
             if self._stopping:
                 return False
             await self._app.aenqueue_many(some)
-            show(await self._queue.acount())
+            show(await self._queue.acount(), "")
         while ended(counts := await self._queue.acount()) < sum(counts.values()):
             if self._stopping:
                 return False
-            show(counts)
+            show(counts, "")
             await asyncio.sleep(INTERVAL)
-        show(counts)
+        show(counts, "")
         return True
 
     def hand_back(self) -> int:
@@ -109,6 +124,7 @@ class DemoRun:
             unlisted=self._tree.unlisted,
             since=self._since,
             seconds=self._seconds,
+            tasks=dict(self._app.plugins.get("stats").snapshot()),
         )
 
 
@@ -117,10 +133,12 @@ def ended(counts: Counts) -> int:
     return sum(counts[state] for state in FINAL)
 
 
-def _now() -> Steps[datetime]:
+def store_now() -> Steps[datetime]:
+    """The time by the backend's clock."""
     now: datetime = yield Call("now")
     return now
 
 
-def _slices(drafts: Sequence[Draft[Any]]) -> list[Sequence[Draft[Any]]]:
+def slices(drafts: Sequence[Draft[Any]]) -> list[Sequence[Draft[Any]]]:
+    """The jobs, as many at a time as are enqueued between two looks at the counts."""
     return [drafts[start : start + SLICE] for start in range(0, len(drafts), SLICE)]

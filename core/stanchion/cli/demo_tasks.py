@@ -101,9 +101,17 @@ def demo_app(
         lease=LEASE,
         grace=GRACE,
     )
-    queue = f"demo-{_digest(directory, 6)}"
-    task = app.task(queue=queue, retries=2, backoff=Fixed(1), keep=KEPT, keep_failed=KEPT)(measure)
-    return app, task
+    return app, hashing(app, f"demo-{mark(directory)}")
+
+
+def hashing(app: Stanchion, queue: str) -> Task[[str], Any]:
+    """The task of an application that reads the files of a directory, which have this queue."""
+    return app.task(queue=queue, retries=2, backoff=Fixed(1), keep=KEPT, keep_failed=KEPT)(measure)
+
+
+def mark(directory: Path) -> str:
+    """What a directory's queues are told apart by."""
+    return _digest(directory, 6)
 
 
 @frozen
