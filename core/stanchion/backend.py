@@ -80,8 +80,8 @@ class Backend(Protocol):
         Atomic per job, and no job is ever handed to two claims.
 
         A claim id is used for one claim. Asked again with the same id within the lease, the answer is the jobs of
-        that claim that are still held by it, and nothing new. A record that cannot be read is put aside, for
-        `check` to report, and does not stop the others.
+        that claim that are still held by it, and nothing new; one that took nothing was none. A record that cannot
+        be read is put aside, for `check` to report, and does not stop the others.
         """
         ...
 

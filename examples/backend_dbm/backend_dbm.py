@@ -107,8 +107,7 @@ class DbmBackend:
             serving = [queue for queue in queues if not self._queues.get(queue, QueueSettings()).paused]
             self._claims = {claim: ends for claim, ends in self._claims.items() if ends > now}
             if claim_id not in self._claims:  # otherwise the answer was lost, and is given again
-                self._claims[claim_id] = whole(now + lease)
-                self._take(serving, limit, claim_id, worker, now)
+                self._take(serving, limit, claim_id, worker, now, whole(now + lease))
             left = [queue for queue in serving if self._in(State.QUEUED, queue)]
             self._woken.difference_update(queues)
             self._wake(*left)
@@ -119,12 +118,15 @@ class DbmBackend:
                 next_due_at=min(self._clocks(serving), default=None),
             )
 
-    def _take(self, queues: Sequence[str], limit: int, claim: str, worker: str, now: datetime) -> None:
+    def _take(
+        self, queues: Sequence[str], limit: int, claim: str, worker: str, now: datetime, ends: datetime
+    ) -> None:
         for queue in queues:
             self._promote(queue, now)
         waiting = [one for queue in queues for one in self._in(State.QUEUED, queue)]
         for one in waiting[:limit]:
-            self._put(claimed(one, now=now, ends=self._claims[claim], claim=claim, worker=worker))
+            self._put(claimed(one, now=now, ends=ends, claim=claim, worker=worker))
+            self._claims[claim] = ends
 
     def _promote(self, queue: str, now: datetime) -> None:
         due = [one for state in WAITING for one in self._in(state, queue) if is_due(one, now)]
