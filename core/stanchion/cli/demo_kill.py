@@ -12,7 +12,7 @@ from stanchion.app import Draft, Queue, Stanchion
 from stanchion.cli.demo_crew import Crew
 from stanchion.cli.demo_kills import Kill, KillSummary, with_kills
 from stanchion.cli.demo_report import final_records, read_back
-from stanchion.cli.demo_run import INTERVAL, Show, ended, slices, store_now
+from stanchion.cli.demo_run import INTERVAL, Show, ended, names, slices, store_now
 from stanchion.cli.demo_tasks import LEASE, Tree, draft, hashing, mark
 from stanchion.cli.demo_worker import Orders
 from stanchion.cli.store import refuse_local
@@ -83,10 +83,11 @@ class KillRun:
         pace: timedelta | None = None,
         every: float = EVERY,
     ) -> None:
-        self._app, self._directory, self._tree, self._every = app, directory, tree, every
+        self._app, self._tree, self._every = app, tree, every
         self._queue: Queue = app.queue(f"demo-kill-{mark(directory)}")
         task = hashing(app, self._queue.name)
         self._drafts: list[Draft[Any]] = [draft(task, directory, path) for path in tree.files]
+        self._names = names(self._drafts, directory, tree)
         usual = pace_for(len(tree.files), workers * app.config.concurrency)
         self._crew = Crew(workers, self._orders(usual if pace is None else pace))
         self._kills: list[Kill] = []
@@ -226,13 +227,10 @@ class KillRun:
 
     def summary(self) -> KillSummary:
         """What the run came to."""
-        name = self._queue.name
-        paths = {one.item.id: path for one, path in zip(self._drafts, self._tree.files, strict=True)}
+        records = {record.id: record for record in final_records(self._app, self._queue.name)}
         summary = read_back(
-            self._app,
-            name,
-            paths,
-            directory=self._directory,
+            records.values(),
+            self._names,
             unlisted=self._tree.unlisted,
             since=self._since,
             seconds=self._seconds,
@@ -240,7 +238,7 @@ class KillRun:
         )
         return with_kills(
             summary,
-            {record.id: record for record in final_records(self._app, name)},
+            records,
             self._kills,
             workers=self._crew.size,
             pace=self._crew.orders.pace.total_seconds(),

@@ -1,7 +1,7 @@
 """What a run of the demo came to, read back from the stored results."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from heapq import nlargest
 from pathlib import Path
@@ -102,26 +102,20 @@ class Summary:
 
 
 def read_back(
-    app: Stanchion,
-    queue: str,
-    paths: Mapping[str, Path],
+    records: Iterable[Record],
+    names: Mapping[str, str],
     *,
-    directory: Path,
     unlisted: list[Path],
     since: datetime | None,
     seconds: float,
     tasks: Mapping[str, TaskCounts],
 ) -> Summary:
-    """Make the summary from the records of the jobs whose ids are in `paths`.
+    """Make the summary from the records of final jobs.
 
     Args:
-        app: The demo's application.
+        records: The final jobs of the directory's queue.
 
-        queue: The queue of the directory.
-
-        paths: The files, by the ids of their jobs.
-
-        directory: What their names are relative to.
+        names: The files, by the ids of their jobs.
 
         unlisted: Directories whose files are not known.
 
@@ -131,23 +125,18 @@ def read_back(
 
         tasks: What the plugin `stats` counted.
     """
-    names = {job_id: shown(str(path.relative_to(directory))) for job_id, path in paths.items()}
-    ended = {record.id: record for record in final_records(app, queue) if record.id in names}
+    ended = {record.id: record for record in records if record.id in names}
     read = {one.id: _facts(one) for one in ended.values() if one.state is State.COMPLETED}
+    times = (_time(ended[job_id], names[job_id], facts) for job_id, facts in read.items())
+    unread = [one for one in ended.values() if one.id not in read]
     return Summary(
         files=len(names),
         earlier=sum(_ended_before(one, since) for one in ended.values()),
         completed=len(read),
         bytes=sum(facts.size for facts in read.values()),
         lines=sum(facts.lines for facts in read.values()),
-        slowest=nlargest(
-            SLOWEST,
-            (_time(ended[job_id], names[job_id], facts) for job_id, facts in read.items()),
-            key=lambda one: one.seconds,
-        ),
-        failures=[
-            FileFailure(path=names[one.id], cause=_cause(one)) for one in ended.values() if one.id not in read
-        ],
+        slowest=nlargest(SLOWEST, times, key=lambda one: one.seconds),
+        failures=[FileFailure(path=names[one.id], cause=_cause(one)) for one in unread],
         missing=[name for job_id, name in names.items() if job_id not in ended],
         unlisted=[shown(str(path)) for path in unlisted],
         seconds=seconds,

@@ -9,8 +9,9 @@ from time import monotonic
 from typing import Any, Final
 
 from stanchion.app import Draft, Queue, Stanchion, Task
-from stanchion.cli.demo_report import Summary, read_back
+from stanchion.cli.demo_report import Summary, final_records, read_back
 from stanchion.cli.demo_tasks import Tree, draft
+from stanchion.cli.terminal import shown
 from stanchion.queries import Counts
 from stanchion.states import FINAL
 from stanchion.steps import Call, Steps
@@ -40,8 +41,9 @@ class DemoRun:
     """
 
     def __init__(self, app: Stanchion, task: Task[[str], Any], directory: Path, tree: Tree) -> None:
-        self._app, self._directory, self._tree = app, directory, tree
+        self._app, self._tree = app, tree
         self._drafts: list[Draft[Any]] = [draft(task, directory, path) for path in tree.files]
+        self._names = names(self._drafts, directory, tree)
         self._queue: Queue = app.queue(task.definition.options.queue)
         self._worker = Worker(app, queues=[self._queue.name])
         self._since: datetime | None = None
@@ -117,15 +119,21 @@ class DemoRun:
     def summary(self) -> Summary:
         """What the run came to."""
         return read_back(
-            self._app,
-            self._queue.name,
-            {draft.item.id: path for draft, path in zip(self._drafts, self._tree.files, strict=True)},
-            directory=self._directory,
+            final_records(self._app, self._queue.name),
+            self._names,
             unlisted=self._tree.unlisted,
             since=self._since,
             seconds=self._seconds,
             tasks=dict(self._app.plugins.get("stats").snapshot()),
         )
+
+
+def names(drafts: Sequence[Draft[Any]], directory: Path, tree: Tree) -> dict[str, str]:
+    """What the files of these jobs are called, by the ids of the jobs."""
+    return {
+        one.item.id: shown(str(path.relative_to(directory)))
+        for one, path in zip(drafts, tree.files, strict=True)
+    }
 
 
 def ended(counts: Counts) -> int:
