@@ -26,13 +26,13 @@ OLDEST: Final = (3, 35, 0)
 @cache
 def statement(name: str) -> str:
     """The text of statements/<name>.sql."""
-    return (files(__package__) / "statements" / f"{name}.sql").read_text("utf-8")
+    return (files("stanchion_sqlite") / "statements" / f"{name}.sql").read_text("utf-8")
 
 
 @cache
 def schema() -> tuple[str, ...]:
     """The steps that make the tables from nothing, oldest first: the files of schema/, by number."""
-    steps = sorted((files(__package__) / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0]))
+    steps = sorted((files("stanchion_sqlite") / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0]))
     return tuple(step.read_text("utf-8") for step in steps)
 
 
