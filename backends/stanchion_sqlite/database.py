@@ -32,7 +32,9 @@ def statement(name: str) -> str:
 @cache
 def schema() -> tuple[str, ...]:
     """The steps that make the tables from nothing, oldest first: the files of schema/, by number."""
-    steps = sorted((files("stanchion_sqlite") / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0]))
+    steps = sorted(
+        (files("stanchion_sqlite") / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0])
+    )
     return tuple(step.read_text("utf-8") for step in steps)
 
 
