@@ -16,6 +16,9 @@ from stanchion.errors import BackendError, StanchionError, Unavailable
 PATIENCE: Final = 10.0
 """Seconds that a transaction waits while other processes write, before it gives up."""
 
+PAUSES: Final = (0.0003, 0.004)
+"""Seconds between two tries to begin while another process writes: the first pause, and the longest."""
+
 MODE: Final = 0o600
 """Of a new file: arguments and results are in it. SQLite gives the files beside it the same."""
 
@@ -59,8 +62,6 @@ class Database:
         self._pid = os.getpid()
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
-        self._patience: float | None = None
-        """What the writer was told to have."""
         self._reader: sqlite3.Connection | None = None
 
     def before_fork(self) -> None:
@@ -91,10 +92,7 @@ class Database:
         try:
             with self._translated(patience):
                 self._writer = self._writer or self._opened()
-                if patience != self._patience:
-                    self._writer.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
-                    self._patience = patience
-                with _transaction(self._writer):
+                with _transaction(self._writer, patience):
                     yield self._writer
         finally:
             self._write_lock.release()
@@ -134,7 +132,7 @@ class Database:
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = self._patience = None
+        self._reader = self._writer = None
 
     def _look_around(self) -> None:
         if self._closed:
@@ -157,8 +155,9 @@ class Database:
         connection = self._connected()
         try:
             if is_outdated(connection, self.path):
-                with _transaction(connection):
+                with _transaction(connection, PATIENCE):
                     bring_up_to_date(connection, self.path)
+            connection.execute("PRAGMA busy_timeout = 0")  # from now on `_transaction` waits
         except BaseException:
             connection.close()
             raise
@@ -207,15 +206,32 @@ def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection, patience: float) -> Iterator[None]:
     try:  # from the start: a signal may raise between this statement and the next
-        connection.execute("BEGIN IMMEDIATE")  # one that begins by reading could not always go on to write
+        _begin(connection, monotonic() + patience)
         yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _begin(connection: sqlite3.Connection, end: float) -> None:
+    """Begin to write: a transaction that begins by reading could not always go on to that.
+
+    SQLite's own waiting sleeps for longer and longer, up to 100 ms, and so seldom gets its turn beside a process that
+    writes without pause.
+    """
+    pause = PAUSES[0]
+    while not connection.in_transaction:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or monotonic() > end:
+                raise
+            sleep(pause)
+            pause = min(pause * 1.5, PAUSES[1])
 
 
 def is_outdated(connection: sqlite3.Connection, path: Path) -> bool:
