@@ -15,7 +15,7 @@ class TestMemoryInline(BackendSuite):
     """Its verbs, made async by running inline."""
 
     RACERS = 5
-    STORIES = 10
+    STORIES = 20
 
     @pytest.fixture
     def backend(self, clock: VirtualClock) -> Iterator[Backend]:

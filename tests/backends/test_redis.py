@@ -39,7 +39,7 @@ class OnRedis(BackendSuite):
 class TestRedis(OnRedis):
     """Its sync verbs."""
 
-    STORIES = 40
+    STORIES = 70
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Backend:
@@ -50,7 +50,7 @@ class TestRedisAsync(OnRedis):
     """Its async verbs."""
 
     RACERS = 5
-    STORIES = 10
+    STORIES = 20
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Iterator[Backend]:

@@ -69,7 +69,7 @@ class TestSqliteInline(OnSqlite):
     """Its verbs, made async by running inline."""
 
     RACERS = 5
-    STORIES = 10
+    STORIES = 20
 
     @pytest.fixture
     def backend(self, opened: SqliteBackend) -> Iterator[Backend]:

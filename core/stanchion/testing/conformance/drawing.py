@@ -3,9 +3,9 @@
 Everything that a story is told with has a short name, so that one that fails can be read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from hypothesis import strategies as st
@@ -32,8 +32,8 @@ from stanchion.decisions import (
 )
 from stanchion.jobs import Item
 from stanchion.payloads import Failure, encode_policy, encode_spec
-from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until
-from stanchion.states import FIRST, State
+from stanchion.retries import Exponential, Fixed, Policy, Until
+from stanchion.states import State
 
 SECOND: Final = timedelta(seconds=1)
 MINUTE: Final = timedelta(minutes=1)
@@ -47,48 +47,57 @@ LED: Final = "led"
 """The queue of jobs that are led somewhere, where nobody else claims."""
 
 
+STARTS: Final[Mapping[str, tuple[State, timedelta | None]]] = {
+    "at once": (State.QUEUED, None),
+    "when due, which it is": (State.SCHEDULED, 0 * SECOND),
+    "in 1.5 ms": (State.SCHEDULED, timedelta(microseconds=1500)),
+    "in 1 min": (State.SCHEDULED, MINUTE),
+    "in 1 h": (State.SCHEDULED, HOUR),
+    "after others": (State.BLOCKED, MINUTE),
+    "after none": (State.BLOCKED, 0 * SECOND),
+}
+"""When a job may start."""
+
+POLICIES: Final[Mapping[str, Policy]] = {
+    "plain": Policy(retries=1, max_lost=1, backoff=Fixed(MINUTE), keep=HOUR, keep_failed=2 * HOUR),
+    "at most once": Policy(retries=0, max_lost=0, keep=HOUR, keep_failed=2 * HOUR),
+    "no retries": Policy(retries=0, max_lost=2, keep=None, keep_failed=None),
+    "backs off": Policy(retries=2, max_lost=0, backoff=Exponential(2, 5)),
+    "not kept": Policy(retries=1, backoff=Fixed(0), keep=0 * SECOND, keep_failed=0 * SECOND),
+}
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """A job that somebody wants."""
 
-    key: str = "a"
     queue: str = QUEUES[0]
-    state: State = State.QUEUED
-    clock: timedelta | datetime = MINUTE
+    key: str = "a"
+    start: str = "at once"
     priority: int = 0
     unique: str | None = None
     until: Until = "end"
-    tags: tuple[str, ...] = ()
-    retries: int = 1
-    max_lost: int = 1
-    backoff: Backoff = Fixed(MINUTE)
-    keep: timedelta | None = HOUR
-    keep_failed: timedelta | None = 2 * HOUR
+    policy: str = "plain"
 
     @property
-    def policy(self) -> Policy:
+    def full_policy(self) -> Policy:
         """The policy it is enqueued with."""
-        return Policy(
-            retries=self.retries,
-            max_lost=self.max_lost,
-            backoff=self.backoff,
-            keep=self.keep,
-            keep_failed=self.keep_failed,
-            unique=self.unique,
-            unique_until=self.until,
+        return msgspec.structs.replace(
+            POLICIES[self.policy], unique=self.unique, unique_until=self.until if self.unique else "end"
         )
 
     def item(self, prefix: str) -> Item:
         """The item to insert, in a queue of one story."""
+        state, clock = STARTS[self.start]
         return Item(
             id=f"{prefix}{self.queue}:{self.key}",
             task="greet",
-            state=self.state,
-            clock=None if self.state is State.QUEUED else self.clock,
+            state=state,
+            clock=clock,
             priority=self.priority,
             unique=self.unique,
             scope=self.until if self.unique else None,
-            tags=self.tags,
-            spec=encode_spec(b"{}", encode_policy(self.policy)),
+            tags=("kind:a", self.key),
+            spec=encode_spec(b"{}", encode_policy(self.full_policy)),
         )
 
 
@@ -181,26 +190,31 @@ SPANS: Final = (*STEPS, *("1 ms", "1 s", "20 s", "1 min") * 2, *("to the next cl
 """What stories choose from: most of them short, or nothing would ever be in use."""
 
 
-def drafts() -> st.SearchStrategy[Draft]:
-    """Drafts of jobs: few ids and unique keys, so that they meet."""
-    soon = st.sampled_from([0 * SECOND, SECOND, MINUTE, HOUR, timedelta(microseconds=1500)])
-    kept = st.sampled_from([HOUR, 0 * SECOND, None])
-    fields: dict[str, st.SearchStrategy[Any]] = {
-        "key": st.sampled_from("abcdeA"),
-        "queue": st.sampled_from([QUEUES[0], *QUEUES]),
-        "state": st.sampled_from([State.QUEUED, State.QUEUED, *sorted(FIRST)]),
-        "clock": soon,
-        "priority": st.sampled_from([0, 0, 0, 0, 1, -1, 100, -100]),
-        "unique": st.sampled_from([None, "u", None, "u", "v"]),
-        "until": st.sampled_from(["end", "start"]),
-        "tags": st.sampled_from([(), ("kind:a", "b")]),
-        "retries": st.integers(0, 2),
-        "max_lost": st.integers(0, 2),
-        "backoff": st.sampled_from([Fixed(MINUTE), Fixed(0), Exponential(2, 5)]),
-        "keep": kept,
-        "keep_failed": kept,
-    }
-    return st.fixed_dictionaries(fields).map(lambda drawn: Draft(**drawn))
+@st.composite
+def drafts(draw: st.DrawFn) -> Draft:
+    """A draft of a job: there are few ids and unique keys, so that they meet."""
+    queue, key = draw(
+        st.sampled_from(["mail:a", "mail:b", "mail:c", "mail:A", "mailing:a", "mailing:b"])
+    ).split(":")
+    unique, until = draw(st.sampled_from(_UNIQUE))
+    return Draft(
+        queue=queue,
+        key=key,
+        start=draw(st.sampled_from(["at once", "at once", *STARTS])),
+        priority=draw(st.sampled_from([0, 0, 0, 1, -1, 100, -100])),
+        unique=unique,
+        until=until,
+        policy=draw(st.sampled_from(list(POLICIES))),
+    )
+
+
+_UNIQUE: Final[Sequence[tuple[str | None, Until]]] = (
+    (None, "end"),
+    ("u", "end"),
+    (None, "end"),
+    ("u", "start"),
+    ("v", "end"),
+)
 
 
 def spoken(said: Said) -> st.SearchStrategy[str]:

@@ -9,9 +9,9 @@ from hypothesis.stateful import rule
 
 from stanchion.backend import Backend
 from stanchion.retries import Until
-from stanchion.states import FIRST, MOVES, Event, State
+from stanchion.states import MOVES, Event, State
 from stanchion.testing.clock import START, VirtualClock
-from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, MINUTE, Draft
+from stanchion.testing.conformance.drawing import EVERY, LEASE, LED, Draft
 from stanchion.testing.conformance.oracle import Edge
 from stanchion.testing.conformance.stage import Tally
 from stanchion.testing.conformance.story import Story
@@ -109,12 +109,10 @@ class SteeredStory(Story):
 
     def _draft(self, state: str, to: str | None, until: Until) -> Draft:
         """A job that can come to a state and go on from it, with no attempt or loss left if it shall fail."""
-        left = 0 if {"timed_out", "failed"} & {state, to} else 1
+        policy = "at most once" if {"timed_out", "failed"} & {state, to} else "plain"
+        start = {"scheduled": "in 1 min", "blocked": "after others"}.get(state, "at once")
         key = f"{next(self._led)}"
-        first = State(state) if state in FIRST else State.QUEUED
-        return Draft(
-            key=key, queue=LED, state=first, unique=key, until=until, retries=left, max_lost=left, keep=MINUTE
-        )
+        return Draft(queue=LED, key=key, start=start, unique=key, until=until, policy=policy)
 
     def _bring(self, draft: Draft, state: str) -> str:
         """A new job, brought into a state."""

@@ -73,7 +73,7 @@ class Story(Stage):
     @rule(drafts=st.lists(drafts(), min_size=1, max_size=6))
     def enqueue(self, drafts: Sequence[Draft]) -> None:
         """Enqueue jobs, with ids and unique keys that may be taken."""
-        items = [(draft.item(self.prefix), draft.policy) for draft in drafts]
+        items = [(draft.item(self.prefix), draft.full_policy) for draft in drafts]
         self.ids.update((item.id, None) for item, _ in items)
         got = [
             (one.created, plain(one.record)) for one in self.operate("insert", [item for item, _ in items])
@@ -215,61 +215,64 @@ class Story(Stage):
         self._say(one_of(list(self.oracle.jobs), which), word)
 
     def _say(self, job_id: str, word: str) -> None:
-        job = self.oracle.jobs[job_id]
-        signal = self._signal(job["state"], word)
-        change = self._decided(job_id, signal)
-        if isinstance(change, Change):
-            self._apply(change, signal)
-        else:
-            self.tally.refused[job["state"], signal.event.value] += 1
+        plan = self._planned(job_id, word)
+        if plan is not None:
+            self._apply([plan])
 
     @precondition(lambda self: self.oracle.jobs)
-    @rule(which=st.integers(0, 9), word=anything())
-    def plan(self, which: int, word: str) -> None:
-        """Decide on a change that is made later, when much may have changed."""
-        job_id = one_of(list(self.oracle.jobs), which)
-        job = self.oracle.jobs[job_id]
-        signal = self._signal(job["state"], word)
-        change = self._decided(job_id, signal)
-        if isinstance(change, Change):
-            self.plans.append((change, signal, job["born"], job["run"]))
+    @rule(word=anything())
+    def plan(self, word: str) -> None:
+        """Decide what shall become of all jobs; it is made so later, when much may have changed."""
+        plans = [self._planned(job_id, word) for job_id in self.oracle.jobs]
+        self.plans = [plan for plan in plans if plan is not None] + self.plans
 
     @precondition(lambda self: self.plans)
-    @rule(which=st.integers(0, 3))
-    def carry_out(self, which: int) -> None:
-        """Make a change that was decided on before."""
-        change, signal, born, run = one_of(self.plans, which)
+    @rule(chosen=st.lists(st.integers(0, 9), min_size=1, max_size=4))
+    def carry_out(self, chosen: Sequence[int]) -> None:
+        """Make changes that were decided on before, in one call."""
+        plans = {plan[0].job_id: plan for plan in (one_of(self.plans, which) for which in chosen)}
+        self._apply([plan for plan in plans.values() if self._is_clear(plan)])
+
+    def _is_clear(self, plan: Plan) -> bool:
+        """Whether it is defined what making a change comes to.
+
+        No guard tells a job from a later one of the same id, nor a state from the same one entered again by runs
+        alone. A change decided before that is accepted, and writes down what was true then.
+        """
+        change, _, born, run = plan
         job = self.oracle.jobs.get(change.job_id)
-        # No guard tells a job from a later one of the same id, nor a state from the same one entered again by
-        # runs alone. Such a change is accepted, and says what was true before; core's calls are too short for it.
-        if self.oracle.guard(change) is not None or (job and (job["born"], job["run"]) == (born, run)):
-            self._apply(change, signal)
+        return (
+            self.oracle.guard(change) is not None or job is None or (job["born"], job["run"]) == (born, run)
+        )
 
-    def _signal(self, state: str, word: str) -> Signal:
-        return EVERY[SWEEPS[state] if word == AS_A_SWEEP else word](self.clock.now())
-
-    def _decided(self, job_id: str, signal: Signal) -> object:
-        """The change to make, or why there is none, on which both must agree."""
-        (record,) = self.backend.get([job_id])
-        assert record is not None, f"{job_id} is absent"
+    def _planned(self, job_id: str, word: str) -> Plan | None:
+        """What to make of a job as it is; none if the machine has no such move, on which both must agree."""
+        job, (_, record) = self.oracle.jobs[job_id], self.before[job_id]
+        word = SWEEPS[job["state"]] if word == AS_A_SWEEP else word
+        signal = EVERY[word](self.clock.now())
         roll, policy = self.oracle.roll, policy_of(record.spec)
         got = answer_of(lambda: decide(record, signal, roll=roll, policy=policy, by="someone"))
-        right = answer_of(lambda: self.oracle.check(self.oracle.jobs[job_id], signal))
+        right = answer_of(lambda: self.oracle.check(job, signal))
         self.answered(None if isinstance(got, Change) else got, right)
-        return got
+        if isinstance(got, Change):
+            return got, signal, job["born"], job["run"]
+        self.tally.refused[job["state"], signal.event.value] += 1
+        return None
 
-    def _apply(self, change: Change, signal: Signal) -> None:
-        (answer,) = self.backend.apply([change])
-        if isinstance(answer, Applied):
-            got: object = ("Applied", answer.now, answer.revision)
-        else:
-            got = (answer.why.value, plain(answer.record))
-        why, job = self.oracle.guard(change), self.oracle.jobs.get(change.job_id)
-        if why is None and job is not None:
-            self.oracle.happen(job, signal, by="someone")
-            self.answered(got, ("Applied", self.clock.now(), job["revision"]))
-        else:
-            self.answered(got, (why, shown(job)))
+    def _apply(self, plans: Sequence[Plan]) -> None:
+        """Make changes, of different jobs."""
+        answers = self.backend.apply([plan[0] for plan in plans])
+        for (change, signal, _, _), answer in zip(plans, answers, strict=True):
+            if isinstance(answer, Applied):
+                got: object = ("Applied", answer.now, answer.revision)
+            else:
+                got = (answer.why.value, plain(answer.record))
+            why, job = self.oracle.guard(change), self.oracle.jobs.get(change.job_id)
+            if why is None and job is not None:
+                self.oracle.happen(job, signal, by="someone")
+                self.answered(got, ("Applied", self.clock.now(), job["revision"]))
+            else:
+                self.answered(got, (why, shown(job)))
 
     def _places(self) -> dict[str, int]:
         found = fetched(self.backend, self.oracle.jobs)

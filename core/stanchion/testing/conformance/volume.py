@@ -6,7 +6,7 @@ from os import urandom
 from typing import Any, Final
 
 import hypothesis
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 from stanchion.backend import Backend
@@ -15,8 +15,8 @@ from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.leading import SteeredStory
 from stanchion.testing.conformance.stage import Tally
 
-STEPS: Final = 50
-"""Steps of one story; Hypothesis's own choice."""
+STEPS: Final = 30
+"""Steps of one story: long enough to be surprising, short enough to be cut down quickly when it fails."""
 
 CHAPTER: Final = 10
 """Stories told in one go. After so many, Hypothesis varies those it told; new ones find more."""
@@ -66,6 +66,7 @@ def _tell(machine: Callable[[], Any]) -> None:
     settings = hypothesis.settings(
         max_examples=CHAPTER,
         stateful_step_count=STEPS,
+        phases=set(hypothesis.settings().phases) - {Phase.explain},  # it traces each line, and takes minutes
         deadline=None,
         database=None,
         derandomize=False,
