@@ -96,7 +96,7 @@ def differences(oracle: Oracle, backend: Backend, seen: Seen, ids: Iterable[str]
             if counts[queue][state] != len(oracle.of(queue, state)):
                 yield f"{counts[queue][state]} jobs of {queue} are counted {state}"
     for job_id, record in fetched(backend, ids).items():
-        yield from _of_job(job_id, shown(oracle.jobs.get(job_id)), plain(record))
+        yield from unlike(plain(record), shown(oracle.jobs.get(job_id)), job_id)
     settings = {name: one.paused for name, one in backend.queues().items() if name in seen}
     if settings != oracle.paused:
         yield f"the queues and whether they are paused: {settings} instead of {oracle.paused}"
@@ -113,14 +113,16 @@ def _of_list(oracle: Oracle, queue: str, state: State, records: list[Record]) ->
         yield f"{queue} does not list what is {state} by clock"
 
 
-def _of_job(job_id: str, right: Job | None, got: Job | None) -> Iterator[str]:
-    if right is None or got is None:
-        if got != right:
-            yield f"{job_id} is {got or 'absent'} instead of {right or 'absent'}"
-        return
-    for name in right | got:
-        if right.get(name) != got.get(name):
-            yield f"{name} of {job_id} is {got.get(name)!r} instead of {right.get(name)!r}"
+def unlike(got: object, right: object, what: str) -> Iterator[str]:
+    """In words, where a value is not as it should be."""
+    if isinstance(got, dict) and isinstance(right, dict):
+        for name in right | got:
+            yield from unlike(got.get(name), right.get(name), f"{what}, {name}")
+    elif isinstance(got, list | tuple) and isinstance(right, list | tuple) and len(got) == len(right):
+        for number, (one, other) in enumerate(zip(got, right, strict=True), 1):
+            yield from unlike(one, other, f"{what}, {number}")
+    elif got != right:
+        yield f"{what}: {got!r} instead of {right!r}"
 
 
 def _of_due(oracle: Oracle, backend: Backend, queues: list[str]) -> Iterator[str]:

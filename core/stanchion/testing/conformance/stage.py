@@ -18,7 +18,7 @@ from stanchion.jobs import Record
 from stanchion.plugins import Plugins
 from stanchion.states import Event
 from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.comparing import Seen, differences, glance, look
+from stanchion.testing.conformance.comparing import Seen, differences, glance, look, unlike
 from stanchion.testing.conformance.drawing import LED, QUEUES
 from stanchion.testing.conformance.invariants import amiss, findings, reverted, unlived
 from stanchion.testing.conformance.oracle import Edge, No, Oracle
@@ -104,15 +104,18 @@ class Stage(RuleBasedStateMachine):
         """The answers, all that can be seen, and what is always true."""
         self.tally.steps += 1
         self._tell()
-        while self._answers:
-            got, right = self._answers.pop(0)
-            assert got == right, "this was answered, and should be:"
+        answers, self._answers = self._answers, []
+        self._fail_for(words for got, right in answers for words in unlike(got, right, "the answer"))
         seen = glance(self.oracle, self.backend, self.queues)
         self._compare(seen, self._untrue(seen))
 
     def _compare(self, seen: Seen, untrue: Iterable[str]) -> None:
-        wrong = [*differences(self.oracle, self.backend, seen, self.ids), *untrue]
-        assert not wrong, "\n".join(wrong).replace(self.prefix, "")
+        self._fail_for([*differences(self.oracle, self.backend, seen, self.ids), *untrue])
+
+    def _fail_for(self, wrong: Iterable[str]) -> None:
+        words = "\n".join(wrong).replace(self.prefix, "")
+        if words:
+            raise AssertionError(words)
 
     def _tell(self) -> None:
         """Say what happened, for the reader of a story that fails."""
