@@ -21,7 +21,7 @@ from stanchion import Stanchion
 FULL: Final = 2
 """What `PRAGMA synchronous` says where each commit waits for the disk."""
 
-WATCHED: Final = 5.0
+WATCHED: Final = 10.0
 """Seconds for which an idle worker's processor time is taken."""
 
 

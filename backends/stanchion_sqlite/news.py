@@ -12,7 +12,7 @@ from stanchion.backend import Topic
 from stanchion.errors import BackendError
 from stanchion_sqlite.database import Database, statement
 
-POLL: Final = 0.06
+POLL: Final = 0.07
 """Seconds between two looks at the file while somebody waits: each wakes a processor, for some 0.2 ms in all."""
 
 KEPT: Final = 1000
