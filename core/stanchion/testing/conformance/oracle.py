@@ -7,6 +7,7 @@ it uses only what is said to it: items, policies, and the signals that carry wha
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, Final
 
 from stanchion import decisions as said
@@ -79,7 +80,7 @@ class Oracle:
         """The ids of the jobs that each claim was answered with."""
         self.told: list[tuple[str, Edge]] = []
         """What happened, and to whom, until somebody takes it from here."""
-        self._last = self._born = 0
+        self._places, self._births = count(1), count(1)
 
     # What one sees.
 
@@ -110,7 +111,6 @@ class Oracle:
         if there is not None:
             return False, there
         self.paused.setdefault(queue, False)
-        self._born += 1
         self.jobs[item.id] = {
             "id": item.id,
             "queue": queue,
@@ -120,7 +120,7 @@ class Oracle:
             "revision": 0,
             "due_at": self._instant(item.clock),
             "priority": item.priority,
-            "place": self._tail() if item.state.value == "queued" else 0,
+            "place": next(self._places) if item.state.value == "queued" else 0,
             "unique": item.unique,
             "scope": item.scope,
             "tags": item.tags,
@@ -130,7 +130,7 @@ class Oracle:
             **dict.fromkeys(("claim", "worker", "started_at", "ended_at")),
             **{name: [] for name in ("history", "errors", "log")},
             "policy": policy,
-            "born": self._born,
+            "born": next(self._births),
         }
         return True, None
 
@@ -302,10 +302,10 @@ class Oracle:
                 job["unique"] = self._wanted(job, signal) or job["unique"]
                 job["notes"] = {name: note for name, note in job["notes"].items() if name not in _FORGOTTEN}
                 self._wait(job, "queued", None)
-                job["place"], job["ended_at"] = self._tail(), None
+                job["place"], job["ended_at"] = next(self._places), None
             case said.Promoted() | said.Unblocked():
                 self._wait(job, "queued", None)
-                job["place"] = self._tail()
+                job["place"] = next(self._places)
             case said.Updated():
                 if signal.priority is not None:
                     job["priority"] = signal.priority
@@ -385,10 +385,6 @@ class Oracle:
 
     def _err(self, job: Job, failure: Failure) -> None:
         job["errors"].append((self.now(), {"type": failure.type, "run": failure.run}))
-
-    def _tail(self) -> int:
-        self._last += 1
-        return self._last
 
     def _instant(self, clock: timedelta | datetime | None) -> datetime | None:
         """When a clock runs out, in whole milliseconds."""
