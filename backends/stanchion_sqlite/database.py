@@ -22,6 +22,10 @@ PAUSES: Final = (0.0003, 0.004)
 MODE: Final = 0o600
 """Of a new file: arguments and results are in it. SQLite gives the files beside it the same."""
 
+PAGE: Final = 2048
+"""Bytes of a page of a new file: a commit writes whole pages, and one of a single job is a tenth quicker than with
+SQLite's 4096; with many jobs there is no difference."""
+
 OLDEST: Final = (3, 35, 0)
 """The first SQLite that has RETURNING."""
 
@@ -179,6 +183,7 @@ class Database:
             self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         try:
+            connection.execute(f"PRAGMA page_size = {PAGE}")
             _use_wal(connection, self.path)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA trusted_schema = OFF")
