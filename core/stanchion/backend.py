@@ -6,7 +6,8 @@ milliseconds, timezone-aware UTC in Python.
 
 Each verb is atomic per job: every job in a call is changed whole or not at all, whatever fails. Calls may be
 repeated after an unknown outcome: `insert`, `claim` and `configure` answer as before, and a repeated change is
-refused by its guards. One call carries at most `Limits.batch` items, changes, ids or jobs; core splits longer ones.
+refused by its guards, but for one that leaves job and claim as they are: a beat appends its entries again. One
+call carries at most `Limits.batch` items, changes, ids or jobs; core splits longer ones.
 
 Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not.
 
