@@ -39,7 +39,7 @@ class OnRedis(BackendSuite):
 class TestRedis(OnRedis):
     """Its sync verbs."""
 
-    STORIES = 70
+    STORIES = 40
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Backend:

@@ -94,7 +94,7 @@ def test_deleting_leaves_nothing():
     assert left is None
 
 
-@pytest.mark.parametrize("to", set(State) - {State.RUNNING})
+@pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING}))
 def test_leaving_running_erases_claim_and_worker(to):
     """Nobody holds it any more."""
     record = after(RUNNING, a_change(to=to))
@@ -102,7 +102,7 @@ def test_leaving_running_erases_claim_and_worker(to):
     assert (record.claim, record.worker, record.run) == (None, None, 1)
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_final_states_stamp_their_end(state):
     """Leaving one erases the stamp."""
     ended = after(RUNNING, a_change(to=state), now=NOW + LATER)

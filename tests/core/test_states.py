@@ -36,7 +36,7 @@ def test_every_event_happens_somewhere(event):
     assert states
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_only_retry_delete_and_expire_leave_a_final_state(state):
     """Final states are final."""
     events = set(MOVES[state])
@@ -45,7 +45,7 @@ def test_only_retry_delete_and_expire_leave_a_final_state(state):
     assert MOVES[state][Event.RETRY] == {State.QUEUED}
 
 
-@pytest.mark.parametrize("state", set(State) - FINAL)
+@pytest.mark.parametrize("state", sorted(set(State) - FINAL))
 def test_only_final_jobs_expire(state):
     """A job that still waits for something is never deleted by time."""
     events = MOVES[state]

@@ -13,7 +13,7 @@ from stanchion.testing.conformance.ground import Ground
 class Telling(Ground):
     """Every answer, every listing and every invariant, after every step of many lives of jobs."""
 
-    STORIES: ClassVar[int] = 100
+    STORIES: ClassVar[int] = 60
     """How many stories are told; the option --stanchion-stories multiplies it."""
 
     def test_every_story_goes_as_the_oracle_says(
