@@ -26,7 +26,7 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
             "for jobs in memory there is memory://"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    synchronous = options.pop("synchronous", "full")
+    synchronous = options.pop("synchronous", "full").lower()
     if options or synchronous not in ("full", "normal"):
         raise ConfigError(
             f"the one option of a SQLite backend is synchronous=full or normal, not {parts.query!r}"

@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from stanchion.backend import Clock, Limits, Topic
 from stanchion.changes import Applied, Change, Refused
 from stanchion.jobs import Item, Record, split_id
@@ -121,14 +123,14 @@ class SqliteBackend:
 
     def due(self, queues: Sequence[str], limit: int) -> Due:
         now, jobs, others = self.now(), list[Found](), list[int]()
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             found = queues_of(connection, self._namespace, queues)
             for state, queue in product(SWEPT, found.values()):
                 place = (queue.id, state, to_ms(now), limit - len(jobs))
                 rows = connection.execute(statement("due"), place).fetchall()
-                readable, unreadable = found_among(queue.name, rows)
+                readable, broken = found_among(queue.name, rows)
                 jobs += readable
-                others += unreadable
+                others += broken
         if others:
             with self._writing(()) as transaction:
                 transaction.put_aside(others)
@@ -139,15 +141,15 @@ class SqliteBackend:
         for name, key in map(split_id, ids):
             keys.setdefault(name, []).append(key)
         jobs: dict[str, Record] = {}
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             for name, queue in queues_of(connection, self._namespace, keys).items():
                 rows = connection.execute(statement("get"), (as_json(keys[name]), queue.id)).fetchall()
                 jobs |= {job.record.id: job.record for job in found_among(name, rows)[0]}
         return [jobs.get(job_id) for job_id in ids]
 
     def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        behind = _FIRST if cursor is None else tuple(map(int, cursor.split(" ")))
-        with self._database.reading() as connection:
+        behind = _FIRST if cursor is None else msgspec.json.decode(cursor)
+        with self._database.reading(self._patience) as connection:
             rows = connection.execute(
                 statement("list"), (self._id(connection, queue), state, *behind, LIMITS.batch)
             ).fetchall()
@@ -155,11 +157,11 @@ class SqliteBackend:
         if len(rows) < LIMITS.batch:
             return Page(records=records, cursor=None)
         rowid, *_, major, minor = rows[-1]
-        return Page(records=records, cursor=f"{major} {minor} {rowid}")
+        return Page(records=records, cursor=as_json((major, minor, rowid)))
 
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
         counts = {name: dict.fromkeys(State, 0) for name in queues}
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             for name, queue in queues_of(connection, self._namespace, queues).items():
                 found = dict(connection.execute(statement("count"), (queue.id,)).fetchall())
                 counts[name] = {state: found.get(state, 0) for state in State}
@@ -180,7 +182,7 @@ class SqliteBackend:
     def _are_woken(self, queues: Sequence[str]) -> bool:
         moved = self._moved.intersection(queues)
         self._moved -= moved
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             found = queues_of(connection, self._namespace, queues).values()
         woken = [queue for queue in found if queue.wakes and queue.wakes != self._acted_on.get(queue.id)]
         self._act_on(woken)
@@ -196,7 +198,7 @@ class SqliteBackend:
             self._bell.ring()
 
     def queues(self) -> Mapping[str, QueueSettings]:
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             rows = connection.execute(statement("all_queues"), (self._namespace,)).fetchall()
         return {queue.name: queue.settings for queue in map(queue_row, rows)}
 
@@ -217,7 +219,7 @@ class SqliteBackend:
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        with self._database.reading() as connection:
+        with self._database.reading(self._patience) as connection:
             damage = [] if cursor else connection.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
             place = (self._id(connection, queue), cursor or "", LIMITS.batch)
             rows = connection.execute(statement("check"), place).fetchall()

@@ -67,6 +67,8 @@ class Database:
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Which file it is, whatever its name."""
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
@@ -96,21 +98,33 @@ class Database:
         try:
             with self._translated(patience):
                 self._writer = self._writer or self._opened()
+                self._insist_on_file()
                 with _transaction(self._writer, patience):
                     yield self._writer
         finally:
             self._write_lock.release()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for SELECTs. Each sees everything that was committed before it."""
+    def reading(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A connection for SELECTs. Each sees everything that was committed before it.
+
+        Args:
+            patience: Seconds to wait for the other threads of this process; for as long as they take, if none.
+        """
         self._look_around()
-        with self._read_lock, self._translated():
-            if self._reader is None:
-                self.prepare()
-                self._reader = self._connected()
-                self._reader.execute("PRAGMA query_only = ON")
-            yield self._reader
+        if not self._read_lock.acquire(timeout=-1 if patience is None else patience):
+            raise Unavailable(f"other threads of this process read {self.path} for {patience:g} s")
+        try:
+            with self._translated():
+                if self._reader is None:
+                    self.prepare()
+                    self._insist_on_file()  # else a new one would be made
+                    self._reader = self._connected()
+                    self._reader.execute("PRAGMA query_only = ON")
+                self._insist_on_file()
+                yield self._reader
+        finally:
+            self._read_lock.release()
 
     def prepare(self) -> None:
         """Make the file and the tables, if that was not done."""
@@ -155,6 +169,15 @@ class Database:
         except sqlite3.Error as error:
             raise translated(error, self.path, f"{PATIENCE if patience is None else patience:g} s") from error
 
+    def _insist_on_file(self) -> None:
+        """What is written to a file without a name is lost, though SQLite does not mind."""
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != self._file:
+            raise BackendError(f"{self.path} was removed or replaced while it was open: restart what uses it")
+
     def _opened(self) -> sqlite3.Connection:
         connection = self._connected()
         try:
@@ -174,7 +197,7 @@ class Database:
             )
         try:
             with suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
+                os.close(os.open(os.path.realpath(self.path), os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
         except OSError as error:
             raise BackendError(
                 f"cannot make the database {self.path}: {error.strerror}; its directory must exist and be writable"
@@ -182,6 +205,8 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
         )
+        there = self.path.stat()
+        self._file = (there.st_dev, there.st_ino)
         try:
             connection.execute(f"PRAGMA page_size = {PAGE}")
             _use_wal(connection, self.path)
@@ -293,6 +318,6 @@ def translated(error: sqlite3.Error, path: Path, patience: str) -> StanchionErro
         )
     if _is_busy(error):
         return Unavailable(
-            f"other processes held {path} locked for {patience}: look for a program that keeps a transaction open"
+            f"other connections held {path} locked for {patience}: look for a program that keeps a transaction open"
         )
     return BackendError(f"{path}: {error}")

@@ -88,7 +88,14 @@ class Bell:
         self._looking = True
         try:
             self._rung.wait(pause)
-            if self._count == count and (version := self._database.version()) != self._version:
+            if self._count != count:
+                return
+            self._rung.release()  # nobody who rings shall wait for a look behind a long read
+            try:
+                version = self._database.version()
+            finally:
+                self._rung.acquire()
+            if version != self._version:
                 self._version = version
                 self._count += 1
                 self._rung.notify_all()

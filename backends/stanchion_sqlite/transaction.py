@@ -168,9 +168,10 @@ class Transaction:
         row = self._run(statement("claimed"), (self._namespace, claim, to_ms(self.now))).fetchone()
         if row is None:
             return None
-        names = {queue.id: queue for queue in self.queues.values()}
+        asked = {queue.id: queue for queue in self.queues.values()}
         rows = self._run(statement("held"), (row[0], claim)).fetchall()
-        return [job.record for row in rows for job in self._readable(names[row[1]], [row])]
+        held = ((asked[row[1]], row) for row in rows if row[1] in asked)
+        return [job.record for queue, row in held for job in self._readable(queue, [row])]
 
     def promote(self, queue: QueueRow, limit: int) -> None:
         """Queue the jobs whose time has come, oldest clock first, up to a limit."""

@@ -243,7 +243,7 @@ class HasDeadlines(Protocol):
     """Talks to a store that may not answer."""
 
     def within(self, deadline: timedelta) -> Backend:
-        """A twin on the same store, with connections of its own, whose calls give up after the deadline."""
+        """A twin on the same store whose calls give up after the deadline; closing it leaves the backend open."""
         ...
 
 

@@ -192,7 +192,7 @@ class Engine:
         self, queues: Sequence[str], limit: int, worker: str, lease: timedelta, claim_id: str | None = None
     ) -> Steps[Claimed]:
         """Take jobs for a worker; asked again with the same claim id, the answer is the same ones."""
-        limit = min(limit, self.backend.limits.batch)
+        limit = max(0, min(limit, self.backend.limits.batch))
         request = {"limit": limit, "claim_id": claim_id or new_key(), "worker": worker, "lease": lease}
         claimed: Claimed = yield Call("claim", (queues,), request)
         if self.plugins.listening("job_claimed"):

@@ -165,7 +165,7 @@ def test_a_worker_survives_a_lock(
         asyncio.run(story())
 
         assert broken(app.engine.backend) == []
-        assert f"other processes held {path} locked" in caplog.text
+        assert f"other connections held {path} locked" in caplog.text
 
 
 def test_a_worker_that_is_idle_survives_a_lock(
