@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stanchion.backend import Clock, Limits, Topic, topic_of
-from stanchion.changes import Applied, Change, Refused, applied, claimed, created, promoted, refusal
+from stanchion.changes import Applied, Change, Refused, applied, claimed, created, promoted, refusal, whole
 from stanchion.errors import BackendError
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
@@ -16,8 +16,6 @@ from stanchion_memory.store import Shelf, cursor_of, place_of
 
 LIMITS: Final = Limits(batch=100, local=True)
 """The batch is the Redis backend's, so that tests on memory split work as production does."""
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class MemoryBackend:
@@ -62,7 +60,7 @@ class MemoryBackend:
             if claim_id in self._claims:
                 return Claimed(records=self._held(claim_id), now=now, more=False, next_due_at=None)
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
-            ends = now + lease // _MILLISECOND * _MILLISECOND
+            ends = whole(now + lease)
             taken: list[Record] = []
             active = [shelf for shelf in shelves if not shelf.settings.paused]
             for shelf in active:
@@ -183,8 +181,7 @@ class MemoryBackend:
             return True
 
     def now(self) -> datetime:
-        now = self._clock.now() if self._clock else datetime.now(UTC)
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return whole(self._clock.now() if self._clock else datetime.now(UTC))
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
         with self._open():

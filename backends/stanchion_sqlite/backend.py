@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from stanchion.backend import Clock, Limits, Topic
-from stanchion.changes import Applied, Change, Refused
+from stanchion.changes import Applied, Change, Refused, whole
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
 from stanchion.queues import QueueSettings
@@ -27,7 +27,6 @@ from stanchion_sqlite.transaction import QueueRow, Transaction, queue_row, queue
 LIMITS: Final = Limits(batch=100, local=False)
 """A batch is one transaction: long enough to share one write to the disk, short enough not to hold up a loop."""
 
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _FIRST: Final = (-(1 << 62), 0, 0)
 """Before every place."""
 
@@ -101,7 +100,7 @@ class SqliteBackend:
             again = transaction.claimed_before(claim_id)
             if again is not None:
                 return Claimed(records=again, now=now, more=False, next_due_at=None)
-            ends = now + lease // _MILLISECOND * _MILLISECOND
+            ends = whole(now + lease)
             taken: list[Found] = []
             there = [transaction.queues[name] for name in queues if name in transaction.queues]
             active = [queue for queue in there if not queue.settings.paused]
@@ -215,8 +214,7 @@ class SqliteBackend:
             return self._id(connection, queue) is None
 
     def now(self) -> datetime:
-        now = self._clock.now() if self._clock else datetime.now(UTC)
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return whole(self._clock.now() if self._clock else datetime.now(UTC))
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
         with self._database.reading(self._patience) as connection:

@@ -92,7 +92,6 @@ class Transaction:
         self, connection: sqlite3.Connection, namespace: str, now: datetime, names: Iterable[str]
     ) -> None:
         cursor = connection.cursor()
-        cursor.row_factory = None  # a caller's connection may have one of his own
         self._run, self._run_many = cursor.execute, cursor.executemany
         self._namespace, self.now = namespace, now
         self.queues = queues_of(cursor, namespace, names)

@@ -232,9 +232,12 @@ def _clock(found: Record, move: Move, now: datetime) -> datetime | None:
 def instant(clock: timedelta | datetime | None, now: datetime) -> datetime | None:
     """The instant a clock stands for, cut to whole milliseconds as every store keeps it."""
     at = now + clock if isinstance(clock, timedelta) else clock
-    if at is None or not at.microsecond % 1000:
-        return at
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+    return at and whole(at)
+
+
+def whole(at: datetime) -> datetime:
+    """An instant cut to whole milliseconds."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
 
 
 def stamp(now: datetime) -> bytes:
