@@ -35,6 +35,8 @@ Arguments = list[Argument]
 LIMITS: Final = Limits(batch=100, local=False)
 """A hundred jobs keep every script well under a millisecond or two, and the round trip's share of each small."""
 
+_BATCH: Final = str(LIMITS.batch)
+
 REGISTERED: Final = 60.0
 """Seconds after which a queue is written to the registry again, in case somebody removed it."""
 
@@ -82,7 +84,7 @@ class Operations:
         self._registered: dict[str, float] = {}
 
     def _now(self) -> Argument:
-        return "" if self._clock is None else to_ms(self._clock.now())
+        return "" if self._clock is None else str(to_ms(self._clock.now()))
 
     def insert(self, items: Sequence[Item]) -> Sent[Sequence[Inserted]]:
         if not items:
@@ -95,13 +97,13 @@ class Operations:
             counts[3 * number - (3 if item.state is State.QUEUED else 2)] += 1
             counts[3 * number - 1] += item.unique is not None
             args += item_arguments(number, key, item)
-        replies = yield Script("insert", self.keys.bases(queues), [self._now(), *counts, *args])
+        replies = yield Script("insert", self.keys.bases(queues), [self._now(), *map(str, counts), *args])
         return [_CREATED if reply == 1 else Inserted(False, _found(queues, reply)) for reply in replies]
 
     def claim(
         self, queues: Sequence[str], limit: int, claim_id: str, worker: str, lease: timedelta
     ) -> Sent[Claimed]:
-        args: Arguments = [self._now(), limit, claim_id, worker, span_ms(lease), LIMITS.batch]
+        args: Arguments = [self._now(), str(limit), claim_id, worker, str(span_ms(lease)), _BATCH]
         now, more, next_due, replies = yield Script("claim", self.keys.bases(queues), args)
         instants = {ms: from_ms(ms) for reply in replies for ms in reply[4:6]}
         return Claimed(
@@ -124,18 +126,19 @@ class Operations:
         if not changes:
             return []
         queues, places = grouped([change.job_id for change in changes])
-        plans: dict[Plan, int] = {}
-        indexes: dict[tuple[int, str], None] = {}
+        plans: dict[Plan, str] = {}
+        indexes: dict[tuple[str, str], None] = {}
         args: Arguments = []
         for change, (number, key) in zip(changes, places, strict=True):
             plan, values = planned(change)
-            args += (number, key, plans.setdefault(plan, len(plans) + 1), change.claim or "")
-            args += ("" if change.revision is None else change.revision, *values)
-            indexes[number, change.state.value] = None
-            indexes[number, (change.move.to or change.state).value] = None
+            of = str(number)
+            args += (of, key, plans.setdefault(plan, str(len(plans) + 1)), change.claim or "")
+            args += ("" if change.revision is None else str(change.revision), *values)
+            indexes[of, change.state.value] = None
+            indexes[of, (change.move.to or change.state).value] = None
         touched = [part for index in indexes for part in index]
         common = [part for plan in plans for part in plan]
-        head = [self._now(), len(indexes), *touched, len(plans), *common]
+        head = [self._now(), str(len(indexes)), *touched, str(len(plans)), *common]
         replies = yield Script("apply", self.keys.bases(queues), [*head, *args])
         now = from_ms(replies[0])
         return [
@@ -144,7 +147,7 @@ class Operations:
         ]
 
     def due(self, queues: Sequence[str], limit: int) -> Sent[Due]:
-        replies = yield Script("due", self.keys.bases(queues), [self._now(), limit])
+        replies = yield Script("due", self.keys.bases(queues), [self._now(), str(limit)])
         records = [found for reply in replies[1:] if (found := _found(queues, reply))]
         return Due(now=from_ms(replies[0]), records=records)
 
@@ -152,15 +155,13 @@ class Operations:
         if not ids:
             return []
         queues, places = grouped(ids)
-        args: Arguments = [part for place in places for part in place]
+        args: Arguments = [part for number, key in places for part in (str(number), key)]
         replies = yield Script("get", self.keys.bases(queues), args)
         return [None if reply == 0 else _found(queues, reply) for reply in replies]
 
     def list(self, queue: str, state: State, cursor: str | None) -> Sent[Page]:
         score, _, key = (cursor or "").partition(" ")
-        more, *replies = yield Script(
-            "list", [self.keys.base(queue)], [state.value, LIMITS.batch, score, key]
-        )
+        more, *replies = yield Script("list", [self.keys.base(queue)], [state.value, _BATCH, score, key])
         last = replies[-1] if more else None
         return Page(
             records=[found for reply in replies if (found := _found([queue], reply))],
@@ -202,12 +203,12 @@ class Operations:
 
     def check(self, queue: str, cursor: str | None) -> Sent[CheckPage]:
         part, _, position = (cursor or f"{_PARTS[0]} 0").partition(" ")
-        args: Arguments = [part, position, LIMITS.batch]
+        args: Arguments = [part, position, _BATCH]
         scanned = None
         if part == "records":
             prefix = self.keys.job(queue)
             pattern = _literal(prefix) + "*"
-            scanned, names = yield Command(("SCAN", position, "MATCH", pattern, "COUNT", LIMITS.batch))
+            scanned, names = yield Command(("SCAN", position, "MATCH", pattern, "COUNT", _BATCH))
             args += [name[len(prefix) :] for name in names]
         next_page, *found = yield Script("check", [self.keys.base(queue)], args)
         more = (next_page if scanned is None else scanned).decode()

@@ -1,0 +1,81 @@
+"""What the server's errors mean, and which servers are fit to keep jobs."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from redis import exceptions
+
+from stanchion.config import redacted
+from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
+
+_log: Final = logging.getLogger("stanchion.redis")
+
+OLDEST: Final = (6, 2)
+"""The oldest Redis whose scripts have all that ours use."""
+
+
+def translated(error: Exception, url: str) -> StanchionError | None:
+    """Return our error for one of the driver's, or `None` if it is not one. The URL is shown without its password."""
+    if isinstance(error, exceptions.AuthenticationError | exceptions.MaxConnectionsError):
+        return BackendError(f"{redacted(url)}: {error}")
+    if isinstance(
+        error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ReadOnlyError | OSError
+    ):
+        return Unavailable(f"{redacted(url)} did not answer: {error}")
+    if isinstance(error, exceptions.RedisError):
+        return BackendError(f"{redacted(url)}: {error}")
+    return None
+
+
+@contextmanager
+def translating(url: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, the cause kept."""
+    try:
+        yield
+    except Exception as error:
+        raise translated(error, url) or error from error
+
+
+class Inspection:
+    """Refuses a server that would lose jobs, and warns of one that might; once for a backend and its twins.
+
+    Args:
+        url: Where the server is.
+
+        allow_eviction: Whether an eviction policy that deletes jobs is accepted.
+    """
+
+    def __init__(self, url: str, allow_eviction: bool) -> None:
+        self._where, self._allow_eviction = redacted(url), allow_eviction
+        self.done = False
+        """Whether the server was found fit."""
+
+    def conclude(self, answer: bytes) -> None:
+        """Judge a server by its answer to INFO.
+
+        Raises:
+            ConfigError: It is too old, a replica, or deletes jobs when its memory is full.
+        """
+        lines = answer.decode("utf-8", "replace").splitlines()
+        info = dict(line.split(":", 1) for line in lines if ":" in line)
+        version = info.get("redis_version", "")
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if numbers and numbers < OLDEST:
+            raise ConfigError(f"{self._where} is Redis {version}; Stanchion needs 6.2 or newer, or Valkey")
+        if info.get("role", "master") != "master":
+            raise ConfigError(
+                f"{self._where} is a replica and cannot be written to; name its primary instead"
+            )
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and not self._allow_eviction:
+            raise ConfigError(
+                f"{self._where} deletes jobs when its memory is full (maxmemory-policy {policy}); set it to "
+                "noeviction, or add ?allow_eviction=true to the URL if jobs may be lost"
+            )
+        if info.get("aof_enabled") == "0":
+            _log.warning(
+                "%s has no append-only file: a restart loses what came after its last snapshot", self._where
+            )
+        self.done = True
