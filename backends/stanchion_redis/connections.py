@@ -41,6 +41,7 @@ class _Socket:
     def __init__(self, sock: Any, connection: "_WithDeadline") -> None:
         self._sock, self._connection = sock, connection
         self._timeout: float = sock.gettimeout()
+        self.sendall, self.shutdown, self.close = sock.sendall, sock.shutdown, sock.close
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
