@@ -130,6 +130,7 @@ class Operations:
         for change, (number, key) in zip(changes, places, strict=True):
             plan, values = planned(change)
             args += (number, key, plans.setdefault(plan, len(plans) + 1), change.claim or "")
+            args += ("" if change.created_at is None else to_ms(change.created_at),)
             args += ("" if change.revision is None else change.revision, *values)
             indexes[number, change.state.value] = None
             indexes[number, (change.move.to or change.state).value] = None
