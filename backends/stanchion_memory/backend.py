@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stanchion.backend import Clock, Limits, Topic, topic_of
-from stanchion.changes import Applied, Change, Refused, applied, claimed, created, promoted, refusal, whole
+from stanchion.changes import (
+    Applied,
+    Change,
+    Refused,
+    applied,
+    claimed,
+    created,
+    first_refusal,
+    promoted,
+    whole,
+)
 from stanchion.errors import BackendError
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
@@ -105,9 +115,10 @@ class MemoryBackend:
         queue, _ = split_id(change.job_id)
         shelf = self._shelves.get(queue) or Shelf()
         found = shelf.records.get(change.job_id)
-        why = refusal(found, change, now=now, holder=shelf.holders.get)
-        if why is not None or found is None:
-            return Refused(why, found)  # type: ignore[arg-type]  # an absent record is always refused
+        refused = first_refusal(found, change, now=now, holder=shelf.holders.get)
+        if refused is not None:
+            return refused
+        assert found is not None, "a change to an absent job is refused"
         after = applied(found, change, now=now, tail=shelf.tail)
         if after is None:
             shelf.remove(found.id)

@@ -17,12 +17,15 @@ _NO_CLOCK: Final = 1 << 52
 
 
 def place_of(record: Record) -> Place:
-    """Where a record stands among those of its state: by clock, those without one last; queued by place."""
+    """Return where a record stands among those of its state: by clock, creation and id; queued ones by place.
+
+    Those without a clock come last.
+    """
     if record.state is State.QUEUED:
         return (-record.priority, record.place, record.id)
     if record.due_at is None:
         return (_NO_CLOCK, _ms(record.ended_at or record.created_at), record.id)
-    return (_ms(record.due_at), 0, record.id)
+    return (_ms(record.due_at), _ms(record.created_at), record.id)
 
 
 def _ms(instant: datetime) -> int:

@@ -133,6 +133,7 @@ class Operations:
             plan, values = planned(change)
             of = str(number)
             args += (of, key, plans.setdefault(plan, str(len(plans) + 1)), change.claim or "")
+            args.append("" if change.created_at is None else str(to_ms(change.created_at)))
             args += ("" if change.revision is None else str(change.revision), *values)
             indexes[of, change.state.value] = None
             indexes[of, (change.move.to or change.state).value] = None

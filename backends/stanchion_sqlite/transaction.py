@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from stanchion.backend import Topic, topic_of
-from stanchion.changes import Applied, Change, Refused, applied, created, promoted, refusal
+from stanchion.changes import Applied, Change, Refused, applied, created, first_refusal, promoted
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import Inserted
 from stanchion.queues import QueueSettings
@@ -137,20 +137,21 @@ class Transaction:
     def _apply(self, change: Change, jobs: dict[str, Found]) -> Applied | Refused:
         name, key = split_id(change.job_id)
         job = jobs.get(change.job_id)
-        found = job.record if job else None
-        why = refusal(found, change, now=self.now, holder=partial(self._holder, name))
-        if why is not None or job is None or found is None:
-            return Refused(why, found)  # type: ignore[arg-type]  # an absent record is always refused
+        holder = partial(self._holder, name)
+        refused = first_refusal(job.record if job else None, change, now=self.now, holder=holder)
+        if refused is not None:
+            return refused
+        assert job is not None, "a change to an absent job is refused"
         queue = self.queues[name]
-        after = applied(found, change, now=self.now, tail=queue.tail)
+        after = applied(job.record, change, now=self.now, tail=queue.tail)
         topic = topic_of(change)
         if topic is not None:
             self._news[queue.id, topic].append(key)
         if after is None:
             self._write()
             self._run(statement("delete"), (job.rowid,))
-            del jobs[found.id]
-            return Applied(self.now, found.revision + 1)
+            del jobs[change.job_id]
+            return Applied(self.now, job.record.revision + 1)
         job.record = after
         self._unwritten[job.rowid] = job
         queue.arrived(after)
@@ -179,7 +180,7 @@ class Transaction:
             return
         now = to_ms(self.now)
         due = [job for state in WAITING for job in self._jobs(queue, "due", queue.id, state, now, limit)]
-        for job in sorted(due, key=lambda job: (job.place, job.rowid))[:limit]:
+        for job in sorted(due, key=lambda job: (job.place, job.record.id))[:limit]:
             job.record = promoted(job.record, tail=queue.tail)
             self._unwritten[job.rowid] = job
         self._write()

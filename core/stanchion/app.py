@@ -25,9 +25,7 @@ R = TypeVar("R")
 class Draft(Generic[R]):
     """A job that is not enqueued yet: what `task.job(…)` returns and `app.enqueue_many` takes."""
 
-    def __init__(self, item: Item, returns: Any, *, keyed: bool) -> None:
-        self.keyed = keyed
-        """Whether the caller gave the job's key."""
+    def __init__(self, item: Item, returns: Any) -> None:
         self.item = item
         """What will be inserted."""
         self.returns = returns
@@ -69,7 +67,7 @@ class Task(Generic[P, R]):
         """
         definition = self.definition
         item = definition.options.item(definition.name, definition.signature.encode(args, kwargs))
-        return Draft(item, definition.signature.returns, keyed=definition.options.key is not None)
+        return Draft(item, definition.signature.returns)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Make a job of this call.
@@ -345,10 +343,7 @@ class Stanchion:
         await self.aclose()
 
     def _handle(self, draft: Draft[R], answer: Inserted) -> Job[R]:
-        there = answer.record
-        # A new key that is taken was taken by this call, whose first answer was lost on its way.
-        created = there is None or (there.id == draft.item.id and not draft.keyed)
-        return Job(self.engine, there or draft.item, draft.returns, created=created)
+        return Job(self.engine, answer.record or draft.item, draft.returns, created=answer.created)
 
     def _handles(self, drafts: Iterable[Draft[R]], answers: Iterable[Inserted]) -> list[Job[R]]:
         return [self._handle(draft, answer) for draft, answer in zip(drafts, answers, strict=True)]

@@ -75,7 +75,8 @@ class Backend(Protocol):
         """Take up to `limit` jobs for a worker, the queues in the order given, paused ones left out.
 
         In each queue, jobs that wait for a time (`scheduled`, `retrying`) and are due join the tail first, the
-        oldest clock first, at most `Limits.batch` of them. Then jobs are taken by priority, highest first, and
+        oldest clock first, at most `Limits.batch` of them; those of one instant by their creation, then their id.
+        Then jobs are taken by priority, highest first, and
         by place. Each taken job is `running`, with this claim and worker, `run` one higher, `started_at` now and
         the lease's end as its clock; a unique key whose scope is `start` is freed (`stanchion.changes.claimed`).
         Atomic per job, and no job is ever handed to two claims.
@@ -90,14 +91,16 @@ class Backend(Protocol):
         """Make changes, in the order given; the answers are in that order.
 
         Each is atomic: its guards are checked in the order absent, claim, state, due, revision, unique, and the
-        first that does not hold is answered with the job as found; nothing of it is changed then. What an
-        accepted change makes of the job is said by `stanchion.changes.applied`. Deleting frees the unique key.
+        first that does not hold is answered with the job as found; nothing of it is changed then. A job that was
+        created at another instant than the change names is another job: absent. What an accepted change makes of
+        the job is said by `stanchion.changes.applied`. Deleting frees the unique key.
         """
         ...
 
     def due(self, queues: Sequence[str], limit: int) -> Due:
         """Up to `limit` jobs of every state whose clock has run out: running ones first, oldest clock first.
 
+        Those of one instant go by their creation, then their id.
         Changes nothing, but for records that cannot be read, which are put aside. Several callers may be handed
         the same job: the guard `if_due` makes that harmless.
         """

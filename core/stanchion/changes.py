@@ -14,6 +14,10 @@ from stanchion.states import FINAL, Event, State
 LIST_LENGTH: Final = 100
 """How many entries of each of a record's lists are kept: the newest."""
 
+REPEATED: Final = timedelta(minutes=1)
+"""For how long a call may be repeated after an unknown outcome: longer than core tries (`stanchion.steps.PATIENT`)
+with the longest deadline of a backend, ten seconds."""
+
 
 class Keep(Enum):
     """The clock stays as it is."""
@@ -75,6 +79,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     move: Move
     """What becomes of it."""
 
+    created_at: datetime | None = None
+    """Which life of the id is meant: the job must have been created at this instant."""
+
     claim: str | None = None
     """The fencing token: the job must be held by this claim."""
 
@@ -113,13 +120,13 @@ class Refused(msgspec.Struct, frozen=True):
     """The first guard that did not hold."""
 
     record: Record | None
-    """The job as found; none if it is absent."""
+    """The job as found; `None` if it is absent, or another job has its id by now."""
 
 
-def refusal(
+def first_refusal(
     found: Record | None, change: Change, *, now: datetime, holder: Callable[[str], str | None]
-) -> Refusal | None:
-    """The guard of a change that does not hold for the record found, or none.
+) -> Refused | None:
+    """Return the answer to a change one of whose guards does not hold for the record found.
 
     Backends that hold records in this process ask this; others check the same, in the same order, in the store.
 
@@ -131,9 +138,20 @@ def refusal(
         now: The backend's time.
 
         holder: Answers which job holds a unique key in the job's queue.
+
+    Returns:
+        The first guard that does not hold, with the job as found; `None` if all hold.
     """
-    if found is None:
-        return Refusal.ABSENT
+    if found is None or change.created_at not in (None, found.created_at):
+        return Refused(Refusal.ABSENT, None)
+    why = _first_guard(found, change, now)
+    wanted = change.move.head.get("unique")
+    if why is None and wanted is not None and holder(wanted) not in (None, found.id):
+        why = Refusal.UNIQUE
+    return None if why is None else Refused(why, found)
+
+
+def _first_guard(found: Record, change: Change, now: datetime) -> Refusal | None:
     if change.claim is not None and found.claim != change.claim:
         return Refusal.CLAIM
     if found.state is not change.state:
@@ -142,9 +160,6 @@ def refusal(
         return Refusal.DUE
     if change.revision is not None and found.revision != change.revision:
         return Refusal.REVISION
-    wanted = change.move.head.get("unique")
-    if wanted is not None and holder(wanted) not in (None, found.id):
-        return Refusal.UNIQUE
     return None
 
 
@@ -194,7 +209,7 @@ def applied(found: Record, change: Change, *, now: datetime, tail: Callable[[], 
     Args:
         found: The job as found.
 
-        change: The change, which `refusal` accepted.
+        change: The change, which `first_refusal` has nothing against.
 
         now: The backend's time.
 

@@ -5,6 +5,8 @@ pair (state, event) up in the table, lets the signal's rule choose the move, and
 
 - A signal of the run itself (its handler ended, its worker beats) names the claim. The backend refuses it once
   the claim no longer holds the job.
+- Every other signal names the life it was decided on, by the instant of its creation. An id may be used again once
+  its job was deleted; the new job is another one, and the backend refuses the change as if there were none.
 - A signal of a sweep asks that the job is still due.
 - Every signal whose outcome depends on what others may have written names the revision it was decided on. Only
   a beat and a completion do not: they are right whatever else was asked for meanwhile.
@@ -16,7 +18,7 @@ from typing import Any, ClassVar, Final, assert_never
 
 import msgspec
 
-from stanchion.changes import NOW, Change, Move, Now, Place
+from stanchion.changes import NOW, REPEATED, Change, Move, Now, Place
 from stanchion.errors import IllegalTransition
 from stanchion.jobs import Record
 from stanchion.payloads import Failure, Happening
@@ -28,6 +30,13 @@ UNKNOWN_WAIT: Final = timedelta(seconds=30)
 
 UNKNOWN_WAIT_CAP: Final = timedelta(minutes=10)
 """The waits of a job of an unknown task double up to this."""
+
+LOST_SPREAD: Final = timedelta(seconds=30)
+"""The second loss of a job delays its next run by up to this, each further one by up to twice as long, at random: so
+jobs that were lost together do not run together again, and one that kills its worker is lost without the others."""
+
+LOST_SPREAD_CAP: Final = timedelta(minutes=10)
+"""The bounds of these delays double up to this."""
 
 _Notes = Mapping[str, bytes | Now | None]
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -216,6 +225,7 @@ def decide(job: Record, signal: Signal, *, roll: float, policy: Policy, by: str 
         event=event,
         state=job.state,
         move=move,
+        created_at=job.created_at if run is None else None,
         claim=None if run is None else job.claim,
         revision=None if event in _BLIND else job.revision,
         if_due=isinstance(signal, Swept),
@@ -252,10 +262,9 @@ class _Case(msgspec.Struct, frozen=True):
 
     def end(self, to: State, notes: _Notes, *, failure: Failure | None = None, reason: str = "") -> Move:
         """To a final state: the record is kept for a while, and its unique key is freed."""
-        failed = to in (State.FAILED, State.TIMED_OUT)
         return Move(
             to=to,
-            clock=self.policy.keep_failed if failed else self.policy.keep,
+            clock=_kept(self.policy, to),
             head={"unique": None} if self.job.unique else _NOTHING,
             notes=notes,
             append=self.happened(to, failure, reason),
@@ -273,6 +282,15 @@ class _Case(msgspec.Struct, frozen=True):
 _SILENT: Final = _FromRun()
 
 
+def _kept(policy: Policy, to: State) -> timedelta | None:
+    """How long the record of a job that ends is kept.
+
+    One that must not start twice stays for as long as its enqueue may be repeated: else that would make it anew.
+    """
+    keep = policy.keep_failed if to in (State.FAILED, State.TIMED_OUT) else policy.keep
+    return max(keep, REPEATED) if policy.at_most_once and keep is not None else keep
+
+
 def _move(case: _Case, signal: Signal, roll: float) -> Move:
     match signal:
         case Completed():
@@ -284,7 +302,7 @@ def _move(case: _Case, signal: Signal, roll: float) -> Move:
         case TimedOut():
             return _time_out(case, signal, roll)
         case Lost() | GivenUp():
-            return _lose(case)
+            return _lose(case, roll)
         case Released():
             return case.wait(State.QUEUED, None, case.counted("released"))
         case Snoozed():
@@ -326,17 +344,24 @@ def _time_out(case: _Case, signal: TimedOut, roll: float) -> Move:
     return case.wait(State.RETRYING, case.policy.backoff.delay(attempt, roll), notes, signal.failure)
 
 
-def _lose(case: _Case) -> Move:
-    notes = case.counted("lost")
-    failure = Failure(type="lost", message="its worker died or could not be heard", run=case.job.run)
-    if case.job.cancel_requested or case.job.count("lost") < case.policy.max_lost:
+def _lose(case: _Case, roll: float) -> Move:
+    before, notes = case.job.count("lost"), case.counted("lost")
+    failure = Failure(type="lost", message="its worker died or could not be reached", run=case.job.run)
+    if before >= case.policy.max_lost and not case.job.cancel_requested:
+        return case.end(State.FAILED, notes, failure=failure, reason="lost")
+    if before == 0:
         return case.wait(State.QUEUED, None, notes, failure)
-    return case.end(State.FAILED, notes, failure=failure, reason="lost")
+    return case.wait(
+        State.SCHEDULED, roll * _doubled(LOST_SPREAD, before - 1, LOST_SPREAD_CAP), notes, failure
+    )
+
+
+def _doubled(span: timedelta, times: int, cap: timedelta) -> timedelta:
+    return min(span * (1 << min(times, 20)), cap)
 
 
 def _unknown_wait(job: Record) -> timedelta:
-    doublings: int = min(job.count("unknown"), 10)
-    return min(UNKNOWN_WAIT * (1 << doublings), UNKNOWN_WAIT_CAP)
+    return _doubled(UNKNOWN_WAIT, job.count("unknown"), UNKNOWN_WAIT_CAP)
 
 
 def _cancel(case: _Case, signal: CancelAsked) -> Move:

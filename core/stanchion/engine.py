@@ -172,7 +172,7 @@ class Engine:
             return (yield from self._insert_joined(items, connection))
         answers: list[Inserted] = []
         for batch in _batches(items, self.backend.limits.batch):
-            got: list[Inserted] = yield Call("insert", (batch,))
+            got = list(map(_recognised, batch, (yield Call("insert", (batch,)))))
             answers += got
             if self.plugins.listening("job_enqueued"):
                 for item, answer in zip(batch, got, strict=True):
@@ -185,7 +185,7 @@ class Engine:
             raise Unsupported("joining transactions", self.backend)
         answers: list[Inserted] = []
         for batch in _batches(items, self.backend.limits.batch):
-            answers += yield Call("insert_joined", (batch, connection))
+            answers += map(_recognised, batch, (yield Call("insert_joined", (batch, connection))))
         return answers
 
     def claim(
@@ -231,17 +231,29 @@ class Engine:
             answers[index] = Contended(one.record.id, one.signal.event)
         return [answers[index] for index in range(len(reports))]
 
-    def ask(self, job_id: str, signal: Asked) -> Steps[Record | None]:
-        """Change a job from outside; the job afterwards, none if it was deleted.
+    def ask(self, job_id: str, signal: Asked, *, created_at: datetime | None = None) -> Steps[Record | None]:
+        """Change a job from outside.
+
+        Args:
+            job_id: Which job.
+
+            signal: What is asked for.
+
+            created_at: When the job that is meant was created; defaults to whichever has the id now.
+
+        Returns:
+            The job afterwards; `None` if it was deleted.
 
         Raises:
-            JobNotFound: There is no such job.
+            JobNotFound: There is no such job, or no more: another one may have its id by now.
             IllegalTransition: Its state does not allow it.
             UniqueHeld: Another job holds its unique key.
             Contended: Others changed it each time.
         """
         by = new_key()
         record = yield from self.get(job_id)
+        if created_at not in (None, record.created_at):
+            raise JobNotFound(job_id)
         for _ in range(TRIES):
             change = self._decide(record, signal, policy_of(record.spec), by)
             (answer,) = yield from self._apply([change])
@@ -262,16 +274,17 @@ class Engine:
 
     def sweep(self, queues: Sequence[str], rounds: int = SWEEP_ROUNDS) -> Steps[int]:
         """Move the jobs whose clock has run out, at most this many batches of them; how many were."""
-        moved, limit = 0, self.backend.limits.batch
+        moved, limit, by = 0, self.backend.limits.batch, new_key()
         for _ in range(rounds):
             due = yield Call("due", (queues, limit))
             records: list[Record] = due.records
-            changes = [self._decide(record, swept(record), policy_of(record.spec)) for record in records]
+            changes = [self._decide(record, swept(record), policy_of(record.spec), by) for record in records]
             answers = yield from self._apply(changes)
             done = [
                 (record, change)
                 for record, change, answer in zip(records, changes, answers, strict=True)
                 if isinstance(answer, Applied)
+                or (answer.record is not None and _happened(answer.record, by, change.event))
             ]
             for record, change in done:
                 self._tell(record, change, _ZERO)
@@ -345,6 +358,16 @@ class Engine:
             if self.plugins.listening(hook):
                 timed = {"elapsed": elapsed} if hook in _TIMED else {}
                 self.plugins.tell(hook, job=record, **timed)
+
+
+def _recognised(item: Item, answer: Inserted) -> Inserted:
+    """Return the answer to an insert that may have been repeated: what it finds may be its own first time.
+
+    A key made by us names one call. Beside a key of the caller's, the spec says which call wrote it.
+    """
+    there = answer.record
+    own = there is not None and there.id == item.id and there.spec == item.spec
+    return Inserted(True, there) if own else answer
 
 
 def _stands(record: Record, report: Report) -> datetime | None:

@@ -189,17 +189,22 @@ class Job(Generic[R]):
             IllegalTransition: It is running; cancel it first.
             JobNotFound: It is gone already.
         """
-        self._engine.run(self._engine.ask(self.id, Deleted()))
+        self._engine.run(self._asking(Deleted()))
 
     async def adelete(self) -> None:
         """`delete`, async."""
-        await self._engine.arun(self._engine.ask(self.id, Deleted()))
+        await self._engine.arun(self._asking(Deleted()))
 
     def _ask(self, signal: Asked) -> "Job[R]":
-        return self._read(self._engine.run(self._engine.ask(self.id, signal)))
+        return self._read(self._engine.run(self._asking(signal)))
 
     async def _aask(self, signal: Asked) -> "Job[R]":
-        return self._read(await self._engine.arun(self._engine.ask(self.id, signal)))
+        return self._read(await self._engine.arun(self._asking(signal)))
+
+    def _asking(self, signal: Asked) -> Steps[Record | None]:
+        """Ask it of the job that this handle has read, not of another one that has its id by now."""
+        known = self.record
+        return self._engine.ask(self.id, signal, created_at=known.created_at if known else None)
 
     def _read(self, record: Record | None) -> "Job[R]":
         if record is not None:

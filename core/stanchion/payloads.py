@@ -5,7 +5,8 @@ and nothing else. What JSON would silently change (NaN, infinities) or a reader 
 refused here, before any I/O.
 
 A spec is two ASCII characters, the codec `j` and the version `1`, followed by the JSON object
-`{"args": …, "policy": …}`. Durations in it are integer milliseconds.
+`{"args": …, "policy": …, "call": …}`. Durations in it are integer milliseconds. `call` names the call that enqueued
+a job under a key of the caller's own, so that its repetition recognises what it made.
 """
 
 import math
@@ -169,11 +170,11 @@ def _wire(policy: Policy) -> dict[str, object]:
     }
 
 
-def encode_spec(args: bytes, policy: bytes) -> bytes:
-    """A spec from arguments and policy, both JSON already."""
-    if policy == b"{}":
-        return b'%b{"args":%b}' % (_SPEC_TAG, args)
-    return b'%b{"args":%b,"policy":%b}' % (_SPEC_TAG, args, policy)
+def encode_spec(args: bytes, policy: bytes, call: str | None = None) -> bytes:
+    """Return a spec made of arguments and policy, both JSON already, and of an id of the call that enqueues it."""
+    policy = b"" if policy == b"{}" else b',"policy":%b' % policy
+    named = b"" if call is None else b',"call":"%b"' % call.encode()
+    return b'%b{"args":%b%b%b}' % (_SPEC_TAG, args, policy, named)
 
 
 def decode_spec(spec: bytes) -> tuple[msgspec.Raw, Policy]:

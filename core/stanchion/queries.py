@@ -17,10 +17,10 @@ class Inserted(msgspec.Struct, frozen=True):
     """The answer for one inserted item."""
 
     created: bool
-    """Whether a job was made; otherwise its id or its unique key was taken."""
+    """Whether this call made a job; otherwise its id or its unique key was taken."""
 
     record: Record | None
-    """If not created: the job that has the id or holds the unique key."""
+    """If not created: the job that has the id or holds the unique key. `None` if created, as far as backends know."""
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Reading a job, and waiting for its end."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from stanchion.backend import Backend, Topic, WatchesJobs
@@ -30,20 +30,28 @@ def found(job_id: str) -> Steps[Record]:
     return there
 
 
+def _same(job_id: str, born: datetime) -> Steps[Record]:
+    record = yield from found(job_id)
+    if record.created_at != born:
+        raise JobNotFound(job_id)
+    return record
+
+
 def ended(backend: Backend, job_id: str, timeout: timedelta | None) -> Steps[Record]:
     """Wait until a job is final.
 
     Raises:
-        JobNotFound: There is no such job, or no more.
+        JobNotFound: There is no such job, or no more: another one may have its id by now.
         ResultTimeout: It is not final after the timeout.
     """
     end = None if timeout is None else time.monotonic() + timeout.total_seconds()
     record = yield from found(job_id)
     if record.state in FINAL:
         return record
+    born = record.created_at
     watch = yield from _watch(backend, record.queue)
     try:
-        while (record := (yield from found(job_id))).state not in FINAL:
+        while (record := (yield from _same(job_id, born))).state not in FINAL:
             pause = POLL_BLIND if watch is None else POLL
             if end is not None:
                 left = timedelta(seconds=end - time.monotonic())

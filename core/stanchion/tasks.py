@@ -197,7 +197,7 @@ class Options:
             unique=self.digest,
             scope=self.unique_until if self.unique else None,
             tags=self.tags,
-            spec=encode_spec(args, self.policy),
+            spec=encode_spec(args, self.policy, call=None if self.key is None else new_key()),
         )
 
 

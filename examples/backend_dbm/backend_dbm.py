@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from stanchion.backend import Clock, Limits
-from stanchion.changes import Applied, Change, Refused, applied, claimed, created, promoted, refusal
+from stanchion.changes import Applied, Change, Refused, applied, claimed, created, first_refusal, promoted
 from stanchion.errors import BackendError, ConfigError
 from stanchion.jobs import Item, Record, split_id
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
@@ -90,9 +90,9 @@ class DbmBackend:
     def _apply(self, change: Change, now: datetime) -> Applied | Refused:
         queue, _ = split_id(change.job_id)
         found = self._records.get(change.job_id)
-        why = refusal(found, change, now=now, holder=lambda key: self._holder(queue, key))
-        if found is None or why is not None:
-            return Refused(why, found)
+        refused = first_refusal(found, change, now=now, holder=lambda key: self._holder(queue, key))
+        if found is None or refused is not None:
+            return refused
         after = applied(found, change, now=now, tail=lambda: self._tail(queue))
         if after is None:
             self._remove(found)
@@ -271,5 +271,5 @@ def order_of(record: Record) -> tuple[float, float, str]:
     if record.state is State.QUEUED:
         return -record.priority, record.place, record.id
     if record.due_at is not None:
-        return record.due_at.timestamp(), 0, record.id
+        return record.due_at.timestamp(), record.created_at.timestamp(), record.id
     return NO_CLOCK, (record.ended_at or record.created_at).timestamp(), record.id

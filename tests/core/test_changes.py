@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanchion.changes import KEEP, LIST_LENGTH, Place, Refusal, applied, claimed, instant, refusal, stamp
+from stanchion.changes import (
+    KEEP,
+    LIST_LENGTH,
+    Place,
+    Refusal,
+    applied,
+    claimed,
+    first_refusal,
+    instant,
+    stamp,
+)
 from stanchion.changes import NOW as STAMP
 from stanchion.decisions import decide
 from stanchion.errors import IllegalTransition
@@ -20,7 +30,8 @@ RUNNING = a_record(State.RUNNING, revision=3)
 
 
 def refused(found, change, *, now=NOW, held_by=None):
-    return refusal(found, change, now=now, holder=lambda digest: held_by)
+    answer = first_refusal(found, change, now=now, holder=lambda digest: held_by)
+    return answer and answer.why
 
 
 def after(found, change, *, now=NOW, tail=99):

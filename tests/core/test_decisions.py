@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from stanchion.changes import KEEP, Place
+from stanchion.changes import KEEP, REPEATED, Place
 from stanchion.changes import NOW as STAMP
 from stanchion.decisions import (
     UNKNOWN_WAIT,
@@ -229,7 +229,18 @@ def test_a_job_is_lost_so_often_and_then_fails(signal, max_lost):
         for lost in range(max_lost + 1)
     ]
 
-    assert ends == [State.QUEUED] * max_lost + [State.FAILED]
+    assert ends == [*[State.QUEUED, State.SCHEDULED, State.SCHEDULED][:max_lost], State.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("lost", "bound"), [(1, 30), (2, 60), (3, 120), (5, 480), (6, 600), (999, 600)], ids=str
+)
+def test_a_job_that_is_lost_again_waits_for_a_random_while(lost, bound):
+    """From its second loss on: those that were lost together are kept apart, up to a bound that doubles."""
+    job = a_record(State.RUNNING, notes={"lost": b"%d" % lost})
+    waits = [moved(job, Lost(), policy=Policy(max_lost=1000), roll=roll).clock for roll in (0.0, 0.5, 0.99)]
+
+    assert waits == [timedelta(seconds=bound) * roll for roll in (0.0, 0.5, 0.99)]
 
 
 def test_a_job_lost_too_often_says_so():
@@ -446,6 +457,21 @@ def test_what_failed_is_kept_for_longer(signal, keep):
     move = moved(a_record(State.RUNNING), signal, policy=policy)
 
     assert move.clock == timedelta(hours=keep)
+
+
+@pytest.mark.parametrize("signal", [Completed(result=b"1"), Failed(failure=a_failure())], ids=named)
+def test_a_job_that_must_not_start_twice_is_kept_while_its_enqueue_may_be_repeated(signal):
+    """However short its retention is: a repetition finds it, and makes no second one."""
+    kept = [
+        moved(
+            a_record(State.RUNNING),
+            signal,
+            policy=Policy(retries=0, max_lost=max_lost, keep=keep, keep_failed=keep),
+        ).clock
+        for max_lost, keep in ((0, timedelta(0)), (0, timedelta(hours=1)), (0, None), (1, timedelta(0)))
+    ]
+
+    assert kept == [REPEATED, timedelta(hours=1), None, timedelta(0)]
 
 
 @pytest.mark.parametrize("signal", [Completed(result=b"1"), Failed(failure=a_failure())], ids=named)

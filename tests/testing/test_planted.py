@@ -19,6 +19,7 @@ from testing import (  # noqa: F401 - importing plants the bugs
     planted_changes,
     planted_claims,
     planted_inserts,
+    planted_lives,
     planted_reading,
     planted_stories,
 )

@@ -94,7 +94,7 @@ def test_the_oracle_asks_nobody() -> None:
         "FIRST",
         "decide",
         "swept",
-        "refusal",
+        "first_refusal",
         "applied",
         "created",
         "promoted",

@@ -6,7 +6,8 @@
 --          they go to, "" to delete · clock ("k" keep, "n" none, "+ms" from now, "=ms") · "t" for the tail, "" to keep
 --          the place · priority, "" to keep it · digest of a unique key to take, "-" to free it, "" to keep it ·
 --          channel on which it is heard of, or "" · then four times a number n and n names: fields to set, to stamp with the time, to erase, lists to append to.
---          A change: queue number · key · plan number · claim or "" · revision or "" · a value for each field to set ·
+--          A change: queue number · key · plan number · claim or "" · instant of its creation in ms or "" · revision
+--          or "" · a value for each field to set ·
 --          an entry for each list
 -- returns  {now_ms, for each change: its new revision, or {word, score, fields…}}; words: absent, claim, state, due,
 --          revision, unique
@@ -148,7 +149,7 @@ local function old_fields(plan, found)
   return erased
 end
 
-local function apply(plan, base, key, claim, revision, at_values)
+local function apply(plan, base, key, claim, created, revision, at_values)
   local name = base .. ":j:" .. key
   local found = redis.pcall("HMGET", name, unpack(plan.fields))
   if not found.err and not found[1] and not found[2] and redis.call("EXISTS", name) == 0 then return {"absent", ""} end
@@ -157,6 +158,7 @@ local function apply(plan, base, key, claim, revision, at_values)
     or not is_number(found[6]) then
     return put_aside(base, plan.state, key)
   end
+  if created ~= "" and redis.pcall("HGET", name, "a") ~= created then return {"absent", ""} end
   local old = tonumber(found[4] or 0)
   if claim ~= "" and found[3] ~= claim then return refuse("claim", base, state, key) end
   if state ~= plan.state then return refuse("state", base, state, key) end
@@ -199,8 +201,8 @@ end
 
 while at <= #ARGV do
   local base, key, plan, claim = KEYS[tonumber(ARGV[at])], ARGV[at + 1], plans[tonumber(ARGV[at + 2])], ARGV[at + 3]
-  local answer = apply(plan, base, key, claim, ARGV[at + 4], at + 5)
-  at = at + 5 + #plan.sets + #plan.lists
+  local answer = apply(plan, base, key, claim, ARGV[at + 4], ARGV[at + 5], at + 6)
+  at = at + 6 + #plan.sets + #plan.lists
   answers[#answers + 1] = answer
   if type(answer) == "number" then
     if plan.topic ~= "" then publish(base, plan.topic, key) end

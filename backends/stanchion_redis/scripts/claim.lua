@@ -35,24 +35,22 @@ local function promote(base)
   local found = {}
   for _, state in ipairs({"scheduled", "retrying"}) do
     local due = redis.call("ZRANGEBYSCORE", base .. ":" .. state, "-inf", text(now), "WITHSCORES", "LIMIT", 0, batch)
-    for i = 1, #due, 2 do found[#found + 1] = {state, due[i], tonumber(due[i + 1])} end
-  end
-  if #found == 0 then return end
-  table.sort(found, function(one, other)
-    if one[3] ~= other[3] then return one[3] < other[3] end
-    return one[2] < other[2]
-  end)
-  for i = 1, math.min(#found, batch) do
-    local state, key = found[i][1], found[i][2]
-    local head = redis.pcall("HMGET", base .. ":j:" .. key, "s", "p", "v")
-    if head.err or head[1] ~= state or not is_number(head[2]) or not is_number(head[3]) then
-      quarantine(base, state, key, now)
-    else
-      redis.call("ZREM", base .. ":" .. state, key)
-      local place = redis.call("HINCRBY", base, "seq", 1)
-      redis.call("ZADD", base .. ":queued", queued_score(tonumber(head[2] or 0), place), key)
-      redis.call("HSET", base .. ":j:" .. key, "s", "queued", "v", text(tonumber(head[3] or 0) + 1))
+    for i = 1, #due, 2 do
+      local head = redis.pcall("HMGET", base .. ":j:" .. due[i], "s", "p", "v", "a")
+      if head.err or head[1] ~= state or not is_number(head[2]) or not is_number(head[3]) or not is_number(head[4]) then
+        quarantine(base, state, due[i], now)
+      else
+        found[#found + 1] = {tonumber(due[i + 1]), tonumber(head[4] or 0), due[i], state, head}
+      end
     end
+  end
+  by_clock(found)
+  for i = 1, math.min(#found, batch) do
+    local key, state, head = found[i][3], found[i][4], found[i][5]
+    redis.call("ZREM", base .. ":" .. state, key)
+    local place = redis.call("HINCRBY", base, "seq", 1)
+    redis.call("ZADD", base .. ":queued", queued_score(tonumber(head[2] or 0), place), key)
+    redis.call("HSET", base .. ":j:" .. key, "s", "queued", "v", text(tonumber(head[3] or 0) + 1))
   end
 end
 

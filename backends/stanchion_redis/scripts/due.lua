@@ -11,6 +11,7 @@ for _, state in ipairs(order) do
     if left > 0 then
       found = redis.pcall("ZRANGEBYSCORE", base .. ":" .. state, "-inf", text(now), "WITHSCORES", "LIMIT", 0, left)
     end
+    local jobs = {}
     for i = 1, found.err and 0 or #found, 2 do
       local job, flat = load(base, found[i])
       if not job or job.s ~= state then
@@ -18,10 +19,12 @@ for _, state in ipairs(order) do
       else
         local answer = {number, found[i], found[i + 1]}
         for _, value in ipairs(flat) do answer[#answer + 1] = value end
-        answers[#answers + 1] = answer
+        jobs[#jobs + 1] = {tonumber(found[i + 1]), tonumber(job.a), found[i], answer}
       end
       left = left - 1
     end
+    by_clock(jobs)
+    for _, one in ipairs(jobs) do answers[#answers + 1] = one[4] end
   end
 end
 return answers

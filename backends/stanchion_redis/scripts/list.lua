@@ -5,15 +5,6 @@
 local base, index, size = KEYS[1], KEYS[1] .. ":" .. ARGV[1], tonumber(ARGV[2])
 local score, last = tonumber(ARGV[3]), ARGV[4]
 
--- Whether one key stands before another of the same score: by bytes, while Lua's own order is the locale's.
-local function before(one, other)
-  for i = 1, math.min(#one, #other) do
-    local mine, theirs = string.byte(one, i), string.byte(other, i)
-    if mine ~= theirs then return mine < theirs end
-  end
-  return #one < #other
-end
-
 -- How many stand at or before the last job seen, found by halving: it may have moved since.
 local low, high = 0, score and redis.call("ZCARD", index) or 0
 while low < high do

@@ -56,6 +56,24 @@ local function load(base, key)
   return job, flat
 end
 
+-- Whether one text stands before another: by bytes, while Lua's own order is the locale's.
+local function before(one, other)
+  for i = 1, math.min(#one, #other) do
+    local mine, theirs = string.byte(one, i), string.byte(other, i)
+    if mine ~= theirs then return mine < theirs end
+  end
+  return #one < #other
+end
+
+-- Put jobs in the order in which they are due; each is {score, created in ms, key, …}.
+local function by_clock(found)
+  table.sort(found, function(one, other)
+    if one[1] ~= other[1] then return one[1] < other[1] end
+    if one[2] ~= other[2] then return one[2] < other[2] end
+    return before(one[3], other[3])
+  end)
+end
+
 -- Put a record that cannot be read aside, out of the index it stands in.
 local function quarantine(base, state, key, now)
   redis.call("ZREM", base .. ":" .. state, key)

@@ -42,6 +42,7 @@ from stanchion.testing.conformance.growing import Growing  # noqa: E402
 from stanchion.testing.conformance.inserting import Inserting  # noqa: E402
 from stanchion.testing.conformance.joining import Joining  # noqa: E402
 from stanchion.testing.conformance.lagging import Lagging  # noqa: E402
+from stanchion.testing.conformance.lives import Lives  # noqa: E402
 from stanchion.testing.conformance.living import Living  # noqa: E402
 from stanchion.testing.conformance.racing import Crowding, Racing  # noqa: E402
 from stanchion.testing.conformance.reading import Reading  # noqa: E402
@@ -89,7 +90,7 @@ class Concurrent(Racing, Crowding, Sharing):
     """What still holds when threads and processes race."""
 
 
-class Hostile(Repeating, Lagging, Dying):
+class Hostile(Repeating, Lives, Lagging, Dying):
     """What still holds when answers are lost, processes die, and runs come back too late."""
 
 

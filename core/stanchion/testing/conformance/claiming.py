@@ -195,6 +195,17 @@ class Claiming(Ground):
 
         assert keys_of(a_claim(backend).records) == ["high", "q", "soon", "r", "late"]
 
+    def test_claim_promotes_jobs_of_one_instant_by_creation_then_id(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Jobs that were delayed until the same instant start in the order in which they were enqueued."""
+        for seconds, keys in ((9, ["z", "y"]), (8, ["b", "x", "a"])):
+            inserted(backend, *items(keys, state=State.SCHEDULED, clock=timedelta(seconds=seconds)))
+            clock.advance(1)
+        clock.advance(60)
+
+        assert keys_of(a_claim(backend).records) == ["y", "z", "a", "b", "x"]
+
     def test_claim_promotes_even_what_it_does_not_take(self, backend: Backend, clock: VirtualClock) -> None:
         """A due job beyond the limit is queued now; that counts as a change without a claim."""
         inserted(backend, *items("ab", state=State.SCHEDULED, clock=SECOND))

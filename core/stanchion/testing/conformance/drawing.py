@@ -85,8 +85,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             POLICIES[self.policy], unique=self.unique, unique_until=self.until if self.unique else "end"
         )
 
-    def item(self, prefix: str) -> Item:
-        """The item to insert, in a queue of one story."""
+    def item(self, prefix: str, call: str) -> Item:
+        """Return the item to insert, in a queue of one story, by a call of this name."""
         state, clock = STARTS[self.start]
         return Item(
             id=f"{prefix}{self.queue}:{self.key}",
@@ -97,7 +97,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             unique=self.unique,
             scope=self.until if self.unique else None,
             tags=("kind:a", self.key),
-            spec=encode_spec(b"{}", encode_policy(self.full_policy)),
+            spec=encode_spec(b"{}", encode_policy(self.full_policy), call),
         )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
+from msgspec.structs import replace
 
 from stanchion.backend import Backend
 from stanchion.retries import Until
@@ -31,6 +32,9 @@ ILLEGAL: Final[list[tuple[str, str]]] = [
     if event not in MOVES[state] and event is not Event.CLAIM
 ]
 """Every event that a state does not allow; claiming is nothing that one can try on a job."""
+
+_LOST_AGAIN: Final[Edge] = ("running", "lose", "scheduled")
+"""The row that a job takes with its second loss."""
 
 _ENDED_BY: Final[Mapping[str, str]] = {
     "retrying": "fail, again in a while",
@@ -63,6 +67,8 @@ class SteeredStory(Story):
         """Lead a new job over one row of the table, before a witness of its place and rivals for its unique key."""
         state, _, to = edge
         draft = self._draft(state, to, until)
+        if edge == _LOST_AGAIN:
+            draft = replace(draft, policy="no retries")
         job_id = self._bring(draft, state)
         self._enqueue_led("witness")
         self._take(job_id, edge)
@@ -77,6 +83,10 @@ class SteeredStory(Story):
         state, event, to = edge
         if state == "running" and to == "cancelled" and event != "cancel":
             self._ask(job_id, "cancel")
+            self.agree()
+        if edge == _LOST_AGAIN:
+            self._when_due(job_id)
+            self._claim_led()
             self.agree()
         if event == "claim":
             self._claim_led()
@@ -116,7 +126,7 @@ class SteeredStory(Story):
 
     def _bring(self, draft: Draft, state: str) -> str:
         """A new job, brought into a state."""
-        job_id = draft.item(self.prefix).id
+        job_id = draft.item(self.prefix, "call").id
         self.enqueue([draft])
         self.agree()
         if state == "running" or state in _ENDED_BY:

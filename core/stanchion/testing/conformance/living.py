@@ -8,6 +8,7 @@ import pytest
 from stanchion.backend import Backend
 from stanchion.changes import Applied, Change, Refusal, Refused, applied
 from stanchion.decisions import (
+    LOST_SPREAD,
     Beaten,
     CancelAsked,
     Cancelled,
@@ -162,9 +163,10 @@ class Living(Ground):
             clock.advance(LEASE)
             (due,) = backend.due([QUEUE], 10).records
             states.append(told(backend, due, swept(due)).state)
+            clock.advance(LOST_SPREAD)
 
         after = the(backend)
-        assert states == [State.QUEUED, State.QUEUED, State.FAILED]
+        assert states == [State.QUEUED, State.SCHEDULED, State.FAILED]
         assert (after.count("lost"), after.count("attempts"), after.run) == (3, 0, 3)
         assert events_of(after) == ["lose"] * 3
 

@@ -105,11 +105,11 @@ class Oracle:
     # What one does.
 
     def insert(self, item: Item, policy: Policy) -> tuple[bool, Job | None]:
-        """Make a job, unless its id is taken or its unique key held: whether it was made, else who is there."""
+        """Make a job, unless its id is taken or its unique key held: whether this call made it, and who was there."""
         queue = item.id.split(":")[0]
         there = self.jobs.get(item.id) or self._holder(queue, item.unique)
         if there is not None:
-            return False, there
+            return (there["id"], there["spec"]) == (item.id, item.spec), there
         self.paused.setdefault(queue, False)
         self.jobs[item.id] = {
             "id": item.id,
@@ -187,16 +187,16 @@ class Oracle:
     def sweep(self, queues: Sequence[str], order: Order) -> int:
         """Move all jobs whose clock has run out; how many there were."""
         due = self.due(queues)
-        for job in due:
-            if job["state"] == "running":
-                self.happen(job, said.Lost())
-            elif job["state"] in ENDS:
-                self.happen(job, said.Expired())
         waiting = [
             [job for job in due if (job["queue"], job["state"]) == (queue, state)]
             for queue in queues
             for state in ("blocked", "scheduled", "retrying")
         ]
+        for job in due:
+            if job["state"] == "running":
+                self.happen(job, said.Lost(), by="someone")
+            elif job["state"] in ENDS:
+                self.happen(job, said.Expired())
         self._queue_up(waiting, order)
         return len(due)
 
@@ -209,7 +209,7 @@ class Oracle:
     def guard(self, change: Change) -> str | None:
         """The first guard of a change that does not hold."""
         job = self.jobs.get(change.job_id)
-        if job is None:
+        if job is None or change.created_at not in (None, job["created_at"]):
             return "absent"
         if change.claim is not None and job["claim"] != change.claim:
             return "claim"
@@ -334,7 +334,8 @@ class Oracle:
         lost = self._one_more(job, "lost")
         self._err(job, Failure(type="lost", run=job["run"]))
         if "cancel" in job["notes"] or lost <= job["policy"].max_lost:
-            self._wait(job, "queued", None)
+            seconds = min(30 * 2.0 ** (lost - 2), 600) * self.roll
+            self._wait(job, *(("queued", None) if lost == 1 else ("scheduled", timedelta(seconds=seconds))))
             return ""
         self._end(job, "failed")
         return "lost"
@@ -349,6 +350,8 @@ class Oracle:
     def _end(self, job: Job, state: str) -> None:
         policy: Policy = job["policy"]
         keep = policy.keep if state in ("completed", "cancelled") else policy.keep_failed
+        if keep is not None and policy.retries == policy.max_lost == 0:
+            keep = max(keep, timedelta(seconds=60))
         job.update(state=state, due_at=self._instant(keep), ended_at=self.now(), unique=None)
 
     def _start(self, job: Job, claim: str, worker: str, lease: timedelta) -> None:
@@ -361,11 +364,11 @@ class Oracle:
     def _queue_up(self, groups: list[list[Job]], order: Order) -> None:
         """Promote due jobs, those of a group oldest clock first.
 
-        Which of two with the same clock, or of two groups, goes first is the backend's choice, and taken from it.
+        Which of two groups goes first is the backend's choice, and taken from it.
         """
         for group in groups:
-            clocks = [job["due_at"] for job in sorted(group, key=order)]
-            assert clocks == sorted(clocks), "a job whose clock ran out later was queued before an older one"
+            due = [(job["due_at"], job["created_at"], job["id"]) for job in sorted(group, key=order)]
+            assert due == sorted(due), "jobs were queued in another order than that of clock, creation and id"
         for job in sorted((job for group in groups for job in group), key=order):
             self.happen(job, said.Unblocked() if job["state"] == "blocked" else said.Promoted())
 

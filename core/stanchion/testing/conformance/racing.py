@@ -10,7 +10,7 @@ from typing import ClassVar, Final, TypeVar
 import pytest
 
 from stanchion.backend import Backend
-from stanchion.changes import Applied, Change, Refused, applied, claimed, refusal
+from stanchion.changes import Applied, Change, Refused, applied, claimed, first_refusal
 from stanchion.decisions import Beaten, CancelAsked, Completed, Failed, Lost, Signal, TimedOut, decide
 from stanchion.errors import IllegalTransition
 from stanchion.jobs import Record
@@ -69,9 +69,9 @@ class Lane:
     def expect(self, change: Change, now: datetime) -> Applied | Refused:
         """What the model answers to a change; it is made there."""
         found = self.model
-        why = refusal(found, change, now=now, holder=lambda _: None)
-        if why is not None:
-            return Refused(why, found)
+        refused = first_refusal(found, change, now=now, holder=lambda _: None)
+        if refused is not None:
+            return refused
         after = applied(found, change, now=now, tail=lambda: 0)
         assert after is not None, "nobody deletes in this race"
         self.model = after

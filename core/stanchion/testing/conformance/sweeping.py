@@ -63,6 +63,28 @@ class Sweeping(Ground):
 
         assert keys_of(backend.due([QUEUE], 10).records) == ["r1", "r2", "sooner", "later"]
 
+    def test_due_jobs_of_one_instant_go_by_creation_then_id(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """In every state that waits for its clock alone, so that promotion keeps the order of enqueuing."""
+        states = [State.BLOCKED, State.SCHEDULED]
+        for seconds, keys in ((9, ["z", "y"]), (8, ["b", "x", "a"])):
+            inserted(
+                backend,
+                *(
+                    an_item(f"{key}-{state}", state=state, clock=seconds * SECOND)
+                    for state in states
+                    for key in keys
+                ),
+            )
+            clock.advance(1)
+        clock.advance(60)
+        found = backend.due([QUEUE], 100).records
+
+        right = ["y", "z", "a", "b", "x"]
+        for state in states:
+            assert [key[0] for key in keys_of(one for one in found if one.state is state)] == right
+
     def test_due_answers_at_most_its_limit(self, backend: Backend, clock: VirtualClock) -> None:
         """The oldest, over all queues asked for."""
         inserted(
