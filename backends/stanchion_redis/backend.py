@@ -92,6 +92,10 @@ class RedisBackend:
     def queues(self) -> Mapping[str, QueueSettings]:
         return self._run(self._operations.queues())
 
+    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """See `stanchion.backend.Quarantines`."""
+        return self._run(self._operations.quarantined(queues))
+
     def configure(self, queue: str, settings: QueueSettings) -> None:
         self._run(self._operations.configure(queue, settings))
 

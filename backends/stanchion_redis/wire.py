@@ -21,6 +21,9 @@ FOREVER: Final = 1 << 52
 BAND: Final = 1 << 44
 """Places in each priority; see scripts/shared.lua."""
 
+_DIGITS: Final = 17
+"""No number of ours has as many digits; see `is_number` in scripts/shared.lua."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _UNTIL: Final[Mapping[bytes | None, Until | None]] = {b"start": "start", b"end": "end"}
@@ -179,7 +182,7 @@ def _tags(value: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         return msgspec.json.decode(value, type=tuple[str, ...])
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return ()
 
 
@@ -200,7 +203,7 @@ def _lists(fields: Mapping[bytes, bytes], named: Iterable[bytes]) -> dict[str, t
     for name in named:
         _, of, number = name.decode("utf-8", "replace").split(".")
         at, _, data = fields[name].partition(b":")
-        if number.isdigit():
+        if number.isascii() and number.isdecimal() and len(number) < _DIGITS:
             numbered.setdefault(of, []).append((int(number), Entry(at=from_ms(at), data=data)))
     return {
         of: tuple(entry for _, entry in sorted(found, key=lambda one: one[0]))

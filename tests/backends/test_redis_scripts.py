@@ -119,7 +119,7 @@ def test_every_verb_says_what_it_takes_and_answers(name: str) -> None:
 @pytest.mark.parametrize("name", VERBS)
 def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> None:
     """What they send is known, and each of it is bounded by the size of a batch or of one job."""
-    sent = set(re.findall(r"redis\.p?call\(\s*\"(\w+)\"", SCRIPTS[name] + SCRIPTS["shared.lua"]))
+    sent = set(re.findall(r"(?:redis\.p?call|try)\(\s*\"(\w+)\"", SCRIPTS[name] + SCRIPTS["shared.lua"]))
     bounded = {
         "DEL",
         "EXISTS",
@@ -132,6 +132,7 @@ def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> N
         "HMGET",
         "HSCAN",
         "HSET",
+        "HSTRLEN",
         "LLEN",
     }
     bounded |= {
@@ -271,7 +272,7 @@ def test_a_damaged_record_does_not_stop_a_claim(store: Store, damage: str) -> No
     claimed = a_claim(store.backend, limit=3)
 
     assert keys_of(claimed.records) == ["a", "b"]
-    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"bad"]
+    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"queued bad"]
     assert Fault.UNREADABLE in {one.fault for one in store.findings() if one.where == "mail:bad"}
     assert not claimed.more
 
@@ -326,12 +327,23 @@ def test_a_damaged_record_can_be_read_past(store: Store, damage: str) -> None:
 
 @pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
 def test_the_id_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
-    """A new job must not be mixed with what is left of another; its neighbours are created."""
+    """A new job must not be mixed with what is left of another, and nobody is told that it was made."""
     inserted(store.backend, an_item("bad"))
     DAMAGES[damage](store.client, f"{store.base}:j:bad")
-    answers = inserted(store.backend, *items(["a", "bad", "b"]))
+    with pytest.raises(BackendError, match="mail:bad.*stanchion check mail"):
+        inserted(store.backend, *items(["a", "bad", "b"]))
 
-    assert [answer.created for answer in answers] == [True, False, True]
+    assert keys_of(store.backend.get(["mail:a", "mail:b"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
+def test_a_unique_key_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
+    """The error names its holder."""
+    inserted(store.backend, an_item("bad", unique="digest", scope="end"))
+    DAMAGES[damage](store.client, f"{store.base}:j:bad")
+
+    with pytest.raises(BackendError, match="mail:bad.*stanchion check mail"):
+        inserted(store.backend, an_item(unique="digest", scope="end"))
 
 
 def test_a_score_without_end_stops_no_claim(store: Store) -> None:
