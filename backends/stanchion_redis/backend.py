@@ -67,7 +67,7 @@ class RedisBackend:
         return LIMITS
 
     def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return self._run(self._operations.insert(items))
+        return self._run(self._operations.insert(items), enqueues=True)
 
     def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
@@ -155,13 +155,14 @@ class RedisBackend:
         self._lane.close()
         self._waiting.close()
 
-    def _run(self, sent: Sent[T]) -> T:
+    def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if not self._inspection.done:
+            if self._inspection.is_due(enqueues=enqueues):
                 self._inspection.conclude(self._lane.send("INFO"))
+            self._inspection.check(enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
@@ -199,7 +200,7 @@ class AsyncRedisBackend:
         return LIMITS
 
     async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return await self._run(self._operations.insert(items))
+        return await self._run(self._operations.insert(items), enqueues=True)
 
     async def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
@@ -262,13 +263,14 @@ class AsyncRedisBackend:
         await self._lane.close()
         await self._waiting.close()
 
-    async def _run(self, sent: Sent[T]) -> T:
+    async def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if not self._inspection.done:
+            if self._inspection.is_due(enqueues=enqueues):
                 self._inspection.conclude(await self._lane.send("INFO"))
+            self._inspection.check(enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = await (

@@ -219,11 +219,11 @@ class Operations:
         if not (yield Script("forget", [self.keys.base(queue)], [])):
             return False
         self._registered.pop(queue, None)
-        yield Command(("SREM", self.keys.registry, queue))
-        if (
-            yield Command(("EXISTS", self.keys.base(queue)))
-        ):  # made anew meanwhile, and registered too early
-            yield from self._register([queue])
+        exists = Command(("EXISTS", self.keys.base(queue)))  # somebody may make it anew at any time
+        if not (yield exists):
+            yield Command(("SREM", self.keys.registry, queue))
+            if (yield exists):  # and registered it too early
+                yield from self._register([queue])
         return True
 
     def now(self) -> Sent[datetime]:

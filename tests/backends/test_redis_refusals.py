@@ -12,8 +12,10 @@ import pytest
 import redis
 
 from stanchion import Stanchion, State
-from stanchion.errors import BackendError, ResultTimeout, StanchionError, Unavailable
+from stanchion.errors import BackendError, ConfigError, ResultTimeout, StanchionError, Unavailable
+from stanchion.testing.conformance.making import an_item, inserted
 from stanchion.worker import Worker
+from stanchion_redis import RedisBackend
 from stanchion_redis.connections import CONNECTIONS
 from support.servers import free_port, own_server
 from support.stores import a_namespace
@@ -81,6 +83,18 @@ def test_a_server_that_becomes_a_replica_is_named_until_it_is_a_primary_again(
     job = small.enqueue()
 
     assert is_in(job, State.QUEUED)
+
+
+def test_a_server_that_answers_readonly_is_inspected_again(own_url: str) -> None:
+    """So that the next call says what is wrong, and what to name instead."""
+    backend = RedisBackend(own_url, namespace=a_namespace())
+    backend.now()
+    with a_replica(own_url):
+        with pytest.raises(Unavailable):
+            inserted(backend, an_item())
+        with pytest.raises(ConfigError, match="name its primary"):
+            backend.now()
+    backend.close()
 
 
 def test_an_async_caller_hears_of_a_replica_as_well(own_url: str, app: Stanchion) -> None:
