@@ -352,7 +352,7 @@ def _lose(case: _Case, roll: float) -> Move:
     if before == 0:
         return case.wait(State.QUEUED, None, notes, failure)
     return case.wait(
-        State.SCHEDULED, roll * _doubled(LOST_SPREAD, before - 1, LOST_SPREAD_CAP), notes, failure
+        State.RETRYING, roll * _doubled(LOST_SPREAD, before - 1, LOST_SPREAD_CAP), notes, failure
     )
 
 

@@ -57,6 +57,9 @@ _ZERO: Final = timedelta(0)
 
 _E = TypeVar("_E")
 
+Changed = Callable[[Record, Change, timedelta], None]
+"""Is called for a change that was made: with the job before it, the change, and how long the run took."""
+
 
 def _roll() -> float:
     """A random number in [0, 1)."""
@@ -199,8 +202,15 @@ class Engine:
                 self.plugins.tell("job_claimed", job=record, worker=worker)
         return claimed
 
-    def report(self, reports: Sequence[Report]) -> Steps[list[Applied | LeaseLost | Contended]]:
+    def report(
+        self, reports: Sequence[Report], *, changed: Changed | None = None
+    ) -> Steps[list[Applied | LeaseLost | Contended]]:
         """Record what a worker says of its runs; for each, that it was, or why not.
+
+        Args:
+            reports: What it says.
+
+            changed: Called for each change that was made.
 
         `LeaseLost`: the run no longer holds its job. `Contended`: others changed the job each time, so nothing is
         recorded yet; report it again. A report that is refused, but stands in the job's history, was recorded by
@@ -215,12 +225,12 @@ class Engine:
             for (index, one), change, answer in zip(pending.items(), changes, got, strict=True):
                 if isinstance(answer, Applied):
                     answers[index] = answer
-                    self._tell(one.record, change, one.elapsed)
+                    self._tell(one.record, change, one.elapsed, changed)
                 elif answer.why is Refusal.REVISION and answer.record is not None:
                     again[index] = replace(one, record=answer.record)
                 elif answer.record is not None and (at := _stands(answer.record, one)):
                     answers[index] = Applied(at, answer.record.revision)
-                    self._tell(one.record, change, one.elapsed)
+                    self._tell(one.record, change, one.elapsed, changed)
                 else:
                     answers[index] = LeaseLost(one.record.id)
             pending = again
@@ -271,8 +281,21 @@ class Engine:
                 return record
         raise Contended(job_id, signal.event)
 
-    def sweep(self, queues: Sequence[str], rounds: int = SWEEP_ROUNDS) -> Steps[int]:
-        """Move the jobs whose clock has run out, at most this many batches of them; how many were."""
+    def sweep(
+        self, queues: Sequence[str], rounds: int = SWEEP_ROUNDS, *, changed: Changed | None = None
+    ) -> Steps[int]:
+        """Move the jobs whose clock has run out.
+
+        Args:
+            queues: Where to look.
+
+            rounds: How many batches to move at most.
+
+            changed: Called for each change that was made.
+
+        Returns:
+            How many were moved.
+        """
         moved, limit, by = 0, self.backend.limits.batch, new_key()
         for _ in range(rounds):
             due = yield Call("due", (queues, limit))
@@ -286,7 +309,7 @@ class Engine:
                 or (answer.record is not None and _happened(answer.record, by, change.event))
             ]
             for record, change in done:
-                self._tell(record, change, _ZERO)
+                self._tell(record, change, _ZERO, changed)
             moved += len(done)
             if not done or not (due.more or len(records) >= limit):
                 break
@@ -349,7 +372,11 @@ class Engine:
         found: Record | None = record
         return found
 
-    def _tell(self, record: Record, change: Change, elapsed: timedelta) -> None:
+    def _tell(
+        self, record: Record, change: Change, elapsed: timedelta, changed: Changed | None = None
+    ) -> None:
+        if changed is not None:
+            changed(record, change, elapsed)
         hooks = [_TOLD[change.event]] if change.event in _TOLD else []
         if change.move.to in _TOLD_OF_END and change.move.to is not change.state:
             hooks.append(_TOLD_OF_END[change.move.to])

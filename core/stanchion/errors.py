@@ -88,6 +88,15 @@ class Contended(StanchionError):
         self.job_id = job_id
 
 
+class Stopped(StanchionError):
+    """The handler was asked to stop; raised inside it by `current_job().check()`. Let it pass through."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job {job_id} was asked to stop: {reason}")
+        self.job_id = job_id
+        self.reason = reason
+
+
 class QueueNotEmpty(StanchionError):
     """A queue that still has jobs cannot be forgotten."""
 

@@ -13,7 +13,7 @@ arguments than its specification.
 | job_claimed | job: Record, worker: str | a worker took it |
 | job_completed | job, elapsed: timedelta | its handler returned and the result was recorded |
 | job_failed | job, elapsed | it is final: failed |
-| job_retrying | job, elapsed | an attempt failed or timed out, another will follow |
+| job_retrying | job, elapsed | a run failed, timed out or was lost again, another will follow |
 | job_timed_out | job, elapsed | it is final: timed out |
 | job_lost | job | its worker's lease lapsed; it is queued again or failed |
 | job_released | job | its worker handed it back |
@@ -64,7 +64,7 @@ def job_failed(job: Record, elapsed: timedelta) -> None:
 
 @hookspec
 def job_retrying(job: Record, elapsed: timedelta) -> None:
-    """An attempt failed or timed out, and another will follow."""
+    """A run failed, timed out or was lost more than once, and another will follow after a while."""
 
 
 @hookspec

@@ -4,18 +4,35 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from stanchion.changes import LIST_LENGTH
-from stanchion.errors import InvalidArgument, StanchionError
+from stanchion.errors import InvalidArgument, StanchionError, Stopped
 from stanchion.jobs import Record
 from stanchion.payloads import decode, encode, text
 from stanchion.retries import Policy
 
 LOGGED: Final = 16 << 10
 """Bytes of log sent at a time: the newest lines. With a hundred entries kept, a job's log stays below 2 MiB."""
+
+
+class StopReason(StrEnum):
+    """Why a handler should stop."""
+
+    CANCEL = "cancel"
+    """A cancel was requested for the job."""
+
+    TIMEOUT = "timeout"
+    """The run went past its time limit."""
+
+    LEASE = "lease"
+    """The lease is lost, or will be before it can be renewed."""
+
+    SHUTDOWN = "shutdown"
+    """The worker shuts down."""
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,8 +57,8 @@ class RunningJob:
         """The job as it was claimed."""
         self.policy = policy
         """The job's own policy."""
-        self._cancelled = False
-        self._told: threading.Event | None = None
+        self._stop: StopReason | None = None
+        self._stopped: threading.Event | None = None
         self._lock = threading.Lock()
         self._notes: dict[str, bytes] = {}
         self._log: list[bytes] = []
@@ -67,15 +84,41 @@ class RunningJob:
         return self.record.run
 
     @property
-    def cancelled(self) -> bool:
-        """Whether the handler should stop: somebody asked to cancel it, its time is up, or its lease is gone."""
-        return self._cancelled
+    def should_stop(self) -> bool:
+        """Whether the handler should stop; `stop_reason` says why.
 
-    def wait_cancelled(self, timeout: float | timedelta) -> bool:
-        """In a thread: wait until `cancelled`, up to the timeout; whether it is."""
+        A handler that stops half-way must not return: what it returns completes the job. Call `check` instead.
+        """
+        return self._stop is not None
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the handler should stop; `None` while it should go on."""
+        return self._stop
+
+    def check(self) -> None:
+        """Leave the handler here if it should stop; call it where stopping is safe.
+
+        The job is then cancelled, handed back or retried, as the reason asks for; it does not complete.
+
+        Raises:
+            Stopped: It should; let it pass through.
+        """
+        if self._stop is not None:
+            raise Stopped(self.id, self._stop)
+
+    def wait_stop(self, timeout: float | timedelta) -> bool:
+        """In a thread: wait until the handler should stop.
+
+        Args:
+            timeout: How long at most; a timedelta or seconds.
+
+        Returns:
+            `True` if the handler should stop.
+        """
         with self._lock:
-            self._told = self._told or threading.Event()
-        return self._cancelled or self._told.wait(_positive(timeout))
+            self._stopped = self._stopped or threading.Event()
+        return self.should_stop or self._stopped.wait(_positive(timeout))
 
     def progress(self, done: float, message: str = "") -> None:
         """Say how far the job is: from 0 to 1.
@@ -116,12 +159,12 @@ class RunningJob:
         """For the worker: whether anything was written since it last asked."""
         return bool(self._notes or self._log)
 
-    def cancel(self) -> None:
-        """For the worker: tell the handler to stop."""
-        self._cancelled = True
+    def stop(self, reason: StopReason) -> None:
+        """For the worker: ask the handler to stop; the first reason stays."""
         with self._lock:
-            if self._told is not None:
-                self._told.set()
+            self._stop = self._stop or reason
+            if self._stopped is not None:
+                self._stopped.set()
 
     def take(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         """For the worker: what was written since it last asked, as notes and as entries of lists."""

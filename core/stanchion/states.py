@@ -42,7 +42,7 @@ class State(StrEnum):
     """Waits for other jobs to end."""
 
     SCHEDULED = "scheduled"
-    """Waits for a time before it is queued; so does a snoozed job, and one that lost its worker more than once."""
+    """Waits for a time before it is queued; a snoozed job waits here too."""
 
     QUEUED = "queued"
     """Can be claimed by a worker now, unless its queue is paused."""
@@ -51,7 +51,7 @@ class State(StrEnum):
     """Claimed by a worker that holds a lease on it. When the lease lapses, a sweep declares it lost."""
 
     RETRYING = "retrying"
-    """An attempt failed or timed out and the next one waits for its time."""
+    """A run failed, timed out or was lost more than once, and the next one waits for its time."""
 
     COMPLETED = "completed"
     """Final: the handler returned, and its result was accepted."""
@@ -160,7 +160,7 @@ MOVES: Final[Mapping[State, Mapping[Event, frozenset[State | None]]]] = {
         Event.COMPLETE: _to(State.COMPLETED),
         Event.FAIL: _to(State.RETRYING, State.FAILED, State.CANCELLED),
         Event.TIME_OUT: _to(State.RETRYING, State.TIMED_OUT, State.CANCELLED),
-        Event.LOSE: _to(State.QUEUED, State.SCHEDULED, State.FAILED, State.CANCELLED),
+        Event.LOSE: _to(State.QUEUED, State.RETRYING, State.FAILED, State.CANCELLED),
         Event.RELEASE: _to(State.QUEUED, State.CANCELLED),
         Event.SNOOZE: _to(State.SCHEDULED, State.CANCELLED),
         Event.CANCEL: _to(State.RUNNING, State.CANCELLED),

@@ -229,7 +229,7 @@ def test_a_job_is_lost_so_often_and_then_fails(signal, max_lost):
         for lost in range(max_lost + 1)
     ]
 
-    assert ends == [*[State.QUEUED, State.SCHEDULED, State.SCHEDULED][:max_lost], State.FAILED]
+    assert ends == [*[State.QUEUED, State.RETRYING, State.RETRYING][:max_lost], State.FAILED]
 
 
 @pytest.mark.parametrize(

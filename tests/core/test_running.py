@@ -1,16 +1,18 @@
 """What a handler sees of its job, and what it may say of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
 from stanchion import Cancel, Fail, Retry, Snooze, StanchionError, current_job
-from stanchion.errors import InvalidArgument, PayloadError
+from stanchion.errors import InvalidArgument, PayloadError, Stopped
 from stanchion.retries import Policy
-from stanchion.running import Progress, RunningJob
+from stanchion.running import Progress, RunningJob, StopReason
 from stanchion.states import State
 from support.factories import a_record
+from support.waiting import eventually
 
 NAN = float("nan")
 INSTANT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -113,15 +115,27 @@ def test_data_that_has_no_json_is_not_saved():
 def test_a_handler_is_told_to_stop():
     """Whether it looks or waits."""
     job = a_job()
-    before = (job.cancelled, job.wait_cancelled(0))
-    job.cancel()
+    before = (job.should_stop, job.stop_reason, job.wait_stop(0))
+    job.check()
+    job.stop(StopReason.SHUTDOWN)
+    job.stop(StopReason.CANCEL)
 
-    assert before == (False, False)
-    assert (job.cancelled, job.wait_cancelled(60), job.wait_cancelled(timedelta(minutes=1))) == (
-        True,
-        True,
-        True,
-    )
+    assert before == (False, None, False)
+    assert (job.should_stop, job.wait_stop(60), job.wait_stop(timedelta(minutes=1))) == (True, True, True)
+    assert job.stop_reason == "shutdown"
+    with pytest.raises(Stopped, match=f"job {job.id} was asked to stop: shutdown"):
+        job.check()
+
+
+def test_a_handler_that_waits_is_woken():
+    """In its thread, by whoever asks it to stop."""
+    job = a_job()
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(job.wait_stop, 60)
+        eventually(lambda: job._stopped is not None)
+        job.stop(StopReason.CANCEL)
+
+        assert waiting.result(10)
 
 
 # Outcomes

@@ -161,7 +161,7 @@ def test_a_thread_sees_that_it_shall_stop() -> None:
         @app.task
         def patient() -> None:
             started.set()
-            if current_job().wait_cancelled(20):
+            if current_job().wait_stop(20):
                 raise InterruptedError
 
         job = patient.enqueue()

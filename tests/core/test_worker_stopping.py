@@ -102,7 +102,7 @@ def test_a_job_that_must_not_start_twice_is_lost_by_stopping(kind: str) -> None:
             await asyncio.Event().wait()
 
         def in_thread() -> None:
-            if current_job().wait_cancelled(20):
+            if current_job().wait_stop(20):
                 raise InterruptedError
 
         once = app.task(retries=0, max_lost=0)(in_thread if kind == "thread" else on_loop)
@@ -126,7 +126,7 @@ def test_a_thread_that_raises_because_it_shall_stop_is_released() -> None:
 
         @app.task(retries=0)
         def attentive() -> None:
-            if current_job().wait_cancelled(20):
+            if current_job().wait_stop(20):
                 raise InterruptedError
 
         job = attentive.enqueue()

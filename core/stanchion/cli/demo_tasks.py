@@ -15,7 +15,7 @@ from attrs import frozen
 
 from stanchion.app import Draft, Stanchion, Task
 from stanchion.hookspecs import hookimpl
-from stanchion.outcomes import Fail, Snooze
+from stanchion.outcomes import Fail
 from stanchion.retries import Fixed
 from stanchion.running import RunningJob, current_job
 
@@ -52,15 +52,14 @@ class FileFacts:
     """How many lines it has; a last one without a line feed counts."""
 
 
-def measure(uri: str) -> FileFacts | Fail | Snooze:
-    """Read a file, named by its `file:` URI, from the beginning to its end."""
+def measure(uri: str) -> FileFacts | Fail:
+    """Return what there is to know of a file, named by its `file:` URI, read from the beginning to its end."""
     job = current_job()
     digest, size, feeds, last = sha256(), 0, 0, b"\n"
     try:
         with path_of(uri).open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
-                if job.cancelled:  # the worker shuts down: this file's turn comes again
-                    return Snooze(0)
+                job.check()  # if the worker shuts down, the file is read again later
                 digest.update(chunk)
                 size, feeds, last = size + len(chunk), feeds + chunk.count(b"\n"), chunk[-1:]
     except _HOPELESS as error:

@@ -1,9 +1,8 @@
 """`stanchion worker`: run an application's jobs."""
 
 import logging
-import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final
 
 import click
 
@@ -12,11 +11,10 @@ from stanchion.cli.store import refuse_local, store_options
 from stanchion.errors import ConfigError, StanchionError
 from stanchion.finding import application
 
-if TYPE_CHECKING:
-    from stanchion.worker import Worker
+_log: Final = logging.getLogger("stanchion.worker")
 
 FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-"""How a line of the log looks; lines name jobs and tasks, never arguments or results."""
+"""How a line of the log looks; lines name jobs, tasks and what handlers raised, never arguments or results."""
 
 
 @click.command()
@@ -53,8 +51,8 @@ def worker(
 ) -> None:
     """Run the jobs of an application until stopped.
 
-    SIGTERM or Ctrl-C: no new job is started, running ones get their grace, what is left is handed back. A second
-    one ends the grace. Options given here win over the application's own settings. The log goes to standard error.
+    SIGTERM, SIGHUP or Ctrl-C: no new job is started, running ones get their grace, what is left is handed back. A
+    second one ends the grace. Options given here win over the application's settings. The log goes to standard error.
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT)
     with loaded(where, app_dir).override(backend, namespace=namespace, concurrency=concurrency) as app:
@@ -81,28 +79,15 @@ def _names(queues: str | None) -> list[str] | None:
 
 
 def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
-    import asyncio
-
     from stanchion.worker import Worker
+    from stanchion.worker.leaving import leave
 
     runner = Worker(app, queues=queues, burst=burst)
-
-    async def work() -> None:
-        await runner.main(signals=True)
-        if runner.stuck:
-            _leave(runner)  # from inside: a loop cannot be closed while a handler refuses to be cancelled
-        await app.aclose()
-
-    asyncio.run(work())
-
-
-def _leave(runner: "Worker") -> NoReturn:
-    """End the process although threads of it still run: their jobs are handed back, so they must not go on."""
-    log = logging.getLogger("stanchion.worker")
-    log.warning("handed back although their threads did not return: %s", ", ".join(runner.stuck))
-    try:
-        runner.abandon()
-    except StanchionError as error:
-        log.error("they wait for the end of their leases instead: %s", error)
-    finally:
-        os._exit(0)
+    runner.run()
+    if runner.stuck:
+        _log.warning("handed back although their handlers did not end: %s", ", ".join(runner.stuck))
+        try:
+            runner.abandon()
+        except StanchionError as error:
+            _log.error("could not hand them back, they wait for the end of their leases: %s", error)
+        leave(0)

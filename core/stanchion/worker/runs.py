@@ -1,88 +1,221 @@
-"""One run of a job inside a worker, from its claim until its settlement is answered."""
+"""One run of a job inside a worker, from its claim until its outcome is recorded: a small state machine of its own.
 
+Three threads look at a run: the loop (or a handler's thread), the keeper and the guard. What each of them learns is
+an `Act`; the table `MOVES` says in which phase it counts. A pair that is absent came too late: somebody else was
+quicker, and nothing changes. So each run has one outcome, whoever decides it.
+"""
+
+import threading
 import time
 from asyncio import Task
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 from stanchion.jobs import Record
 from stanchion.payloads import UNREADABLE
 from stanchion.retries import Policy
-from stanchion.running import RunningJob
+from stanchion.running import RunningJob, StopReason
 from stanchion.tasks import Definition
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def monotonic() -> float:
-    """Seconds that only go forward, and where the system can tell, go on while it sleeps, as leases do."""
+    """Return seconds that only go forward, and where the system can tell, go on while it sleeps, as leases do."""
     return time.clock_gettime(_CLOCK)
 
 
-class Stop(StrEnum):
-    """Why a worker stops a handler."""
+class Phase(StrEnum):
+    """Where a run is inside its worker."""
 
-    CANCEL = "cancel"
-    """Somebody asked to cancel the job."""
+    CLAIMED = "claimed"
+    """Its handler was not entered yet."""
 
-    TIMEOUT = "timeout"
-    """It ran past its time limit."""
+    IN_HANDLER = "in_handler"
+    """Its handler runs, and decides the outcome."""
 
-    LEASE = "lease"
-    """The lease is gone, or will be before it could be renewed."""
+    OVERRULED = "overruled"
+    """Its handler runs, and the outcome was decided without it: its time is up, or its lease is gone."""
 
-    SHUTDOWN = "shutdown"
-    """The worker shuts down."""
+    DECIDED = "decided"
+    """No handler runs; the outcome waits to be recorded."""
+
+    LINGERING = "lingering"
+    """Its outcome is settled, and its handler still runs."""
+
+    OVER = "over"
+    """Nothing is left to do."""
+
+
+class Act(StrEnum):
+    """What happens to a run."""
+
+    ENTER = "enter"
+    """Its handler begins."""
+
+    LEAVE = "leave"
+    """Its handler has ended."""
+
+    DECIDE = "decide"
+    """The outcome of a run whose handler will not be entered is known."""
+
+    OVERRULE = "overrule"
+    """The outcome of a run whose handler still runs is known."""
+
+    SETTLE = "settle"
+    """The outcome is recorded, or cannot be any more."""
+
+
+MOVES: Final[Mapping[Phase, Mapping[Act, Phase]]] = {
+    Phase.CLAIMED: {Act.ENTER: Phase.IN_HANDLER, Act.DECIDE: Phase.DECIDED},
+    Phase.IN_HANDLER: {Act.LEAVE: Phase.DECIDED, Act.OVERRULE: Phase.OVERRULED},
+    Phase.OVERRULED: {Act.LEAVE: Phase.DECIDED, Act.SETTLE: Phase.LINGERING},
+    Phase.DECIDED: {Act.SETTLE: Phase.OVER},
+    Phase.LINGERING: {Act.LEAVE: Phase.OVER},
+    Phase.OVER: {},
+}
+"""The machine: the phase that an act leads to from each phase; an absent pair came too late."""
+
+IN_HANDLER: Final = frozenset({Phase.IN_HANDLER, Phase.OVERRULED, Phase.LINGERING})
+"""The phases in which the handler runs."""
+
+
+class Lease:
+    """When a run's lease is to be extended, and when its handler must stop; seconds of `monotonic`.
+
+    A claim or beat counts from when it was asked for: the backend answered later, so its lease ends no sooner.
+
+    Args:
+        asked_at: When the claim was asked for.
+
+        length: How long claims and beats last, in seconds.
+    """
+
+    __slots__ = ("beat_at", "ends", "length")
+
+    def __init__(self, asked_at: float, length: float) -> None:
+        self.length = length
+        self.extend(asked_at)
+
+    def extend(self, asked_at: float) -> None:
+        """Count from a beat that was asked for at this time and accepted: two more may be missed."""
+        self.ends, self.beat_at = asked_at + self.length, asked_at + self.length / 3
+
+    def missed(self, now: float) -> None:
+        """Plan the next beat after one that was not accepted."""
+        self.beat_at = now + self.length / 12
+
+    def put_off(self, asked_at: float) -> None:
+        """Plan the next beat although the lease was not extended: nothing hangs on it any more."""
+        self.beat_at = asked_at + self.length / 3
+
+    @property
+    def let_go_at(self) -> float:
+        """When a handler must stop that could not be kept: in time for it to leave before the lease is over."""
+        return self.ends - self.length / 6
 
 
 class Run:
-    """A run and what its worker knows of it. Shared by the loop and the keeper's thread.
-
-    Each field has one writer, but for `stop` and `settled`, which only ever go from unset to set.
-    """
+    """A run and what its worker knows of it; shared by its threads."""
 
     __slots__ = (
-        "beat_at",
+        "_moving",
         "definition",
         "ended_at",
         "error",
+        "is_own",
         "job",
-        "lease_ends",
+        "known_at",
+        "lease",
+        "phase",
         "policy",
         "record",
         "revision",
-        "settled",
-        "started",
         "started_at",
         "stop",
         "task",
     )
 
-    def __init__(self, record: Record, claimed_at: float, lease: float) -> None:
+    def __init__(self, record: Record, lease: Lease, known_at: float) -> None:
         self.record = record
         self.revision = record.revision
         self.definition: Definition | None = None
         self.policy: Policy = UNREADABLE
         self.job: RunningJob | None = None
         self.task: Task[Any] | None = None
-        self.started = False
-        """Whether the handler was entered."""
-        self.started_at = claimed_at
+        self.lease = lease
+        self.known_at = known_at
+        """When the claim was answered."""
+        self.started_at: float | None = None
+        """When the handler was entered; `None` if it was not."""
         self.ended_at: float | None = None
-        """When the handler left, by the monotonic clock; none while it is in there."""
+        """When the handler left; `None` while it has not."""
         self.error: BaseException | None = None
-        """What was raised, by the handler or around it; for tests, which raise it again."""
-        self.lease_ends = claimed_at + lease
-        self.beat_at = claimed_at + lease / 3
-        self.stop: Stop | None = None
-        """Why the handler was told to stop."""
-        self.settled = False
-        """Whether the outcome is decided; what the handler does later changes nothing."""
+        """What was raised, by the handler or around it; for the log and for tests."""
+        self.is_own = False
+        """Whether the handler left by itself, so that its end is the outcome."""
+        self.phase = Phase.CLAIMED
+        self.stop: StopReason | None = None
+        """Why the handler was asked to stop."""
+        self._moving = threading.Lock()
+
+    def move(self, act: Act) -> Phase | None:
+        """Make a move of the table.
+
+        Returns:
+            The phase it was in; `None` if the act came too late, and nothing has changed.
+        """
+        with self._moving:
+            before = self.phase
+            after = MOVES[before].get(act)
+            if after is None:
+                return None
+            self.phase = after
+            if act is Act.ENTER:
+                self.started_at = monotonic()
+            elif act is Act.LEAVE:
+                self.ended_at, self.is_own = monotonic(), before is Phase.IN_HANDLER
+            return before
+
+    def ask_to_stop(self, reason: StopReason) -> None:
+        """Ask the handler to stop; the first reason stays."""
+        self.stop = self.stop or reason
+        if self.job is not None:
+            self.job.stop(self.stop)
 
     @property
-    def deadline(self) -> float:
-        """When its time limit is reached, by the monotonic clock."""
-        return self.started_at + self.policy.timeout.total_seconds()
+    def started(self) -> bool:
+        """Whether the handler was entered."""
+        return self.started_at is not None
+
+    @property
+    def elapsed(self) -> float:
+        """For how many seconds the handler ran, or has run until now; zero if it was not entered."""
+        if self.started_at is None:
+            return 0.0
+        return (monotonic() if self.ended_at is None else self.ended_at) - self.started_at
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether its handler is past its time limit and nobody has noticed."""
+        if self.phase is not Phase.IN_HANDLER or self.started_at is None:
+            return False
+        return now >= self.started_at + self.policy.timeout.total_seconds()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its handler runs on the loop."""
+        return self.definition is not None and self.definition.is_async
+
+    def take(self) -> dict[str, Any]:
+        """Return what its handler wrote since this was last asked for, as fields of a signal."""
+        notes, append = self.job.take() if self.job is not None else ({}, {})
+        return {"notes": notes, "append": append}
+
+    def put_back(self, taken: Mapping[str, Any]) -> None:
+        """Give back what was taken and could not be sent."""
+        if self.job is not None:
+            self.job.put_back(taken["notes"], taken["append"])
 
     def __repr__(self) -> str:
-        return f"<Run {self.record.id} run {self.record.run}{', settled' if self.settled else ''}>"
+        return f"<Run {self.record.id} run {self.record.run}, {self.phase}>"

@@ -1,14 +1,18 @@
-"""Settling: outcomes gather while the last round trip is under way, and leave together."""
+"""Settling: outcomes gather while the last round trip is under way, and are recorded together."""
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 
+from stanchion.changes import Change
 from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
+from stanchion.jobs import Record
 from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
@@ -17,23 +21,41 @@ _log: Final = logging.getLogger("stanchion.worker")
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries while the backend cannot be reached; the last is repeated."""
 
+GROUP_BYTES: Final = 1 << 20
+"""Bytes of outcomes recorded in one round trip; a larger one goes alone."""
 
-class Outbox:
-    """The outcomes of one worker's runs on their way to the backend."""
+Waiting = tuple[Run, Report]
 
-    def __init__(self, engine: Engine, settled: Callable[[Run], None]) -> None:
-        self._engine, self._settled = engine, settled
-        self._waiting: list[tuple[Run, Report]] = []
+
+class Settler:
+    """The outcomes of one worker's runs on their way to the backend.
+
+    Args:
+        engine: What to call the backend through.
+
+        settled: Called for each run whose outcome is recorded, or cannot be any more.
+
+        changed: Called for each change that was made.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settled: Callable[[Run], None],
+        changed: Callable[[Record, Change, timedelta], None],
+    ) -> None:
+        self._engine, self._settled, self._changed = engine, settled, changed
+        self._most = engine.backend.limits.batch
+        self._waiting: deque[Waiting] = deque()
         self._wanted = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def put(self, run: Run, signal: Ended) -> None:
-        """Send an outcome with the next round trip."""
-        run.settled = True
-        elapsed = timedelta(seconds=(run.ended_at or run.started_at) - run.started_at)
+        """Record an outcome with the next round trip."""
         policy = run.policy if run.started else policy_of(run.record.spec)
-        self._waiting.append((run, Report(run.record, signal, policy, elapsed)))
+        report = Report(run.record, signal, policy, timedelta(seconds=run.elapsed))
+        self._waiting.append((run, report))
         self._empty.clear()
         self._wanted.set()
 
@@ -43,17 +65,16 @@ class Outbox:
         return [report for _, report in self._waiting]
 
     async def deliver(self) -> None:
-        """Send what gathers, for ever."""
+        """Record what gathers, for ever."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             failures = 0
             while self._waiting:
-                batch, self._waiting = self._waiting, []
-                left = await self._send(batch)
-                failures = failures + 1 if left else 0
-                if left:
-                    self._waiting = [*left, *self._waiting]
+                if await self._send(self._next()):
+                    failures = 0
+                else:
+                    failures += 1
                     await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
             self._empty.set()
 
@@ -61,25 +82,56 @@ class Outbox:
         """Wait until everything that was put is answered."""
         await self._empty.wait()
 
-    async def _send(
-        self, batch: list[tuple[Run, Report]], *, quiet: bool = False
-    ) -> list[tuple[Run, Report]]:
-        """Send outcomes once; those that could not be recorded."""
+    def _next(self) -> list[Waiting]:
+        """Return the outcomes of the next round trip, which stay in line until they are answered."""
+        group: list[Waiting] = []
+        left = GROUP_BYTES
+        for run, report in islice(self._waiting, self._most):
+            left -= size_of(report)
+            if group and left < 0:
+                break
+            group.append((run, report))
+        return group
+
+    async def _send(self, group: list[Waiting]) -> bool:
+        """Record outcomes in one round trip; those that were not accepted stay in line.
+
+        Returns:
+            `True` if the next group may follow at once.
+        """
         try:
-            answers = await self._engine.arun(self._engine.report([report for _, report in batch]))
+            answers = await self._engine.arun(
+                self._engine.report([report for _, report in group], changed=self._changed)
+            )
         except Exception as error:  # noqa: BLE001 - the outcomes of all runs hang on this task
-            if not quiet:
-                _log.warning("%d outcomes could not be recorded, trying again: %s", len(batch), error)
-            if isinstance(error, Unavailable) or len(batch) == 1:
-                return batch
-            # One that is refused must not keep back the others.
-            return [left for one in batch for left in await self._send([one], quiet=True)]
-        left = []
-        for (run, report), answer in zip(batch, answers, strict=True):
+            return self._failed(group, error)
+        self._most = min(2 * self._most, self._engine.backend.limits.batch)
+        for (run, report), answer in zip(group, answers, strict=True):
+            self._waiting.popleft()
             if isinstance(answer, Contended):
-                left.append((run, report))
+                self._waiting.append((run, report))
                 continue
             if isinstance(answer, LeaseLost):
                 _log.warning("%s (%s of run %d)", answer, report.signal.event, run.record.run)
             self._settled(run)
-        return left
+        return not any(isinstance(answer, Contended) for answer in answers)
+
+    def _failed(self, group: list[Waiting], error: Exception) -> bool:
+        """Send less at a time: a group may be too much for one answer, or hold one outcome that is refused."""
+        self._most = max(1, len(group) // 2)
+        if not isinstance(error, Unavailable) and len(group) > 1:
+            return True
+        if not isinstance(error, Unavailable):
+            self._waiting.rotate(-1)  # it must not keep back the others
+        _log.warning("could not record %d outcomes, trying again: %s", len(group), error)
+        return False
+
+
+def size_of(report: Report) -> int:
+    """Return about how many bytes a report carries."""
+    signal = report.signal
+    size = len(getattr(signal, "result", b"")) + sum(
+        map(len, (*signal.notes.values(), *signal.append.values()))
+    )
+    failure = getattr(signal, "failure", None)
+    return size + (len(failure.message) + len(failure.traceback) if failure is not None else 0)

@@ -1,40 +1,45 @@
-"""The worker: claims jobs as slots become free, and starts their handlers."""
+"""The worker: claims jobs as slots become free, starts their handlers, and ends in time."""
 
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from stanchion.app import Stanchion
-from stanchion.backend import Backend, HasAsync
-from stanchion.config import Config
-from stanchion.decisions import Ended, Failed, TaskUnknown, hand_back
+from stanchion.decisions import Ended, Failed, TaskUnknown
 from stanchion.engine import Report
 from stanchion.errors import InvalidArgument, StanchionError
 from stanchion.jobs import Record, new_key
 from stanchion.payloads import failure_of, policy_of
 from stanchion.queries import Claimed
 from stanchion.queues import check_name
+from stanchion.running import StopReason
 from stanchion.tasks import Definition
-from stanchion.worker.executors import perform
+from stanchion.worker.claiming import Claims, cancelled, share
+from stanchion.worker.executors import handed_back, perform
 from stanchion.worker.keeper import Keeper
-from stanchion.worker.runs import Run, Stop, monotonic
-from stanchion.worker.settling import PAUSES, Outbox
+from stanchion.worker.leaving import leave
+from stanchion.worker.log import log_change
+from stanchion.worker.loops import run_on_own_loop
+from stanchion.worker.runs import IN_HANDLER, Act, Lease, Phase, Run, monotonic
+from stanchion.worker.settling import PAUSES, Settler
+from stanchion.worker.shutdown import RECORDING, Budget
+from stanchion.worker.signals import StopSignals
+from stanchion.worker.threads import HandlerThreads
 
 _log: Final = logging.getLogger("stanchion.worker")
 
-POLL: Final = timedelta(seconds=5)
-"""How often an idle worker looks for jobs although nothing woke it: the cost of a lost wake."""
+BLOCKED: Final = 1.0
+"""Seconds that a loop does not answer until it counts as blocked."""
 
-_CANCELLED: Final = 1.0
-"""Seconds that cancelled handlers have to end, once the grace of a shutdown is over."""
+LAST_CALL: Final = timedelta(seconds=1)
+"""How long the backend may take to take back what a process holds that is about to end."""
 
 
 class Worker:
@@ -43,7 +48,7 @@ class Worker:
     Args:
         app: The application whose tasks it knows.
 
-        queues: Which queues to claim from, in strict order; those of the application's tasks unless given.
+        queues: Which queues to claim from, in strict order; defaults to those of the application's tasks.
 
         burst: Stop once nothing can be claimed and nothing runs here.
 
@@ -61,58 +66,65 @@ class Worker:
             raise InvalidArgument("a worker needs a queue: the application has no tasks, and none were named")
         self.name = f"{socket.gethostname()}-{os.getpid()}-{new_key()[-6:]}"
         """Its name, never used by another worker."""
-        self._app, self._engine, self._burst = app, app.engine, burst
-        self._config: Config = app.config
+        self._app, self._engine, self._burst, self._config = app, app.engine, burst, app.config
         self._runs: dict[object, Run] = {}
-        self._overdue: set[Run] = set()
-        self._active = 0
-        self._share = _share(self._config.concurrency, self._engine.backend)
-        """How many jobs one claim takes at most."""
-        self._unanswered: tuple[str, float] | None = None
-        """The id of a claim that was not answered, and when it was first asked for."""
+        self._lingering: set[Run] = set()
         self._held: list[Run] = []
-        self._stopping = self._nudged = self._over = False
+        self._active = 0
+        self._share = share(self._config.concurrency, self._engine.backend)
+        self._claims = Claims(self._engine, self.queues, self.name, self._config.lease)
+        self._stopping = self._nudged = self._over = self._owns_process = False
+        self._stop_requests: list[float] = []
+        self._failure = ""
         self._begin()
-        self._threads: Executor = ThreadPoolExecutor(self._config.concurrency, "stanchion-handler")
+        self._threads: Executor = HandlerThreads(self._config.concurrency)
 
     def run(self) -> None:
-        """Work until stopped by SIGTERM or SIGINT, or for a burst until there is nothing to do.
+        """Work until stopped by SIGTERM, SIGINT or SIGHUP, or for a burst until there is nothing to do.
 
-        Look at `stuck` afterwards.
+        A second signal ends the grace. Returns although a handler does not; look at `stuck` afterwards.
+
+        Raises:
+            StanchionError: The worker cannot go on.
         """
-        asyncio.run(self._run())
+        run_on_own_loop(self._run())
 
     async def _run(self) -> None:
         try:
             await self.main(signals=True)
         finally:
-            await self._engine.release_twin()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECORDING):
+                    await self._engine.release_twin()
 
     @property
     def stuck(self) -> list[str]:
-        """The ids of the jobs whose threads did not return in time, once the worker has stopped.
+        """The ids of the jobs whose handlers did not end in time, once the worker has stopped.
 
         Unless their time was up before, they still hold their jobs: call `abandon` immediately before the process
         exits, or wait for them.
         """
-        return [run.record.id for run in (*self._held, *self._overdue)]
+        return [run.record.id for run in (*self._held, *self._lingering)]
 
     def abandon(self) -> None:
-        """Hand back the jobs of threads that did not return. Nothing may run after this but the process's exit."""
-        held = [Report(run.record, self._handed_back(run), policy_of(run.record.spec)) for run in self._held]
-        self._engine.run(self._engine.report([*self._outbox.unsent, *held]))
+        """Hand back the jobs whose handlers did not end. Nothing may run after this but the process's exit."""
+        held = [Report(run.record, handed_back(run), policy_of(run.record.spec)) for run in self._held]
+        last = self._engine.within(LAST_CALL)
+        last.run(last.report([*self._settler.unsent, *held]))
 
     async def main(self, *, signals: bool = False) -> None:
         """Work on the running loop until stopped.
 
         Args:
-            signals: Stop at SIGTERM and SIGINT; a second one stops without waiting for handlers.
+            signals: Stop at SIGTERM, SIGINT and SIGHUP; a second one stops without waiting for handlers. The process
+                then belongs to the worker: if its loop is blocked for good, it ends with exit code 1.
+
+        Raises:
+            StanchionError: The worker cannot go on: a thread of its keeper has ended, for instance.
         """
         loop = asyncio.get_running_loop()
         self._begin()
-        if signals:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop)
+        self._owns_process = signals
         keeper = Keeper(
             self._engine,
             self._runs,
@@ -122,55 +134,64 @@ class Worker:
             sweep=self._config.sweep,
             settled=self._forget,
             queued=self.nudge,
+            changed=log_change,
+            failed=self._fail,
+            blocked=self._blocked,
         )
-        delivery = asyncio.create_task(self._outbox.deliver())
+        listening: AbstractContextManager[object] = nullcontext()
+        if signals:
+            listening = StopSignals(partial(self._ask_to_stop, loop))
+        with listening:
+            await self._work(keeper)
+        if self._failure:
+            raise StanchionError(f"worker {self.name} ended: {self._failure}")
+
+    async def _work(self, keeper: Keeper) -> None:
+        delivery = asyncio.create_task(self._settler.deliver())
+        delivery.add_done_callback(self._delivered)
         keeper.start()
         self._app.plugins.tell("worker_started", worker=self.name)
         _log.info(
             "worker %s serves %s, %d at a time", self.name, ", ".join(self.queues), self._config.concurrency
         )
         try:
-            try:
-                await self._claim_until_stopped()
-            except asyncio.CancelledError:
-                self._stopping = True
-                self._hurry.set()
-                raise
-            finally:
-                await self._shut_down()
+            await self._until_stopped(asyncio.create_task(self._claim_until_stopped(keeper)))
+        except asyncio.CancelledError:
+            self._budget.hurry()
+            raise
         finally:
-            if signals:
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.remove_signal_handler(number)
-            keeper.stop()
-            delivery.cancel()
-            await asyncio.gather(delivery, return_exceptions=True)
-            await asyncio.to_thread(keeper.join)
+            self._stopping = True
+            self._budget.begin()
+            await self._shut_down()
             self._over = True
-            self._held = [run for run in self._runs.values() if _in_handler(run)]
+            await cancelled(delivery)
+            await keeper.stop(self._budget.left)
+            self._held = [run for run in self._runs.values() if run.phase in IN_HANDLER]
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
 
     async def step(self, *, limit: int | None = None) -> int:
-        """Sweep once, claim once, run what was claimed to its end and settle it; how many were.
+        """Sweep once, claim once, run what was claimed to its end and settle it.
 
         For tests: no keeper runs, so with a virtual clock nothing happens but this.
 
         Args:
-            limit: How many to claim at most; as many as a worker runs at a time unless given.
+            limit: How many to claim at most; defaults to as many as a worker runs at a time.
+
+        Returns:
+            How many jobs were run.
         """
         self._begin()
         await self._engine.arun(self._engine.sweep(self.queues))
         claimed = await self._claim(self._config.concurrency if limit is None else limit)
-        delivery = asyncio.create_task(self._outbox.deliver())
+        delivery = asyncio.create_task(self._settler.deliver())
         try:
             tasks = [run.task for run in self._runs.values() if run.task is not None]
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._outbox.emptied()
+            await self._settler.emptied()
         finally:
-            delivery.cancel()
-            await asyncio.gather(delivery, return_exceptions=True)
+            await cancelled(delivery)
         return len(claimed.records)
 
     def stop(self) -> None:
@@ -179,11 +200,12 @@ class Worker:
         Call it on the worker's loop.
         """
         if self._stopping:
-            self._hurry.set()
+            self._budget.hurry()
         else:
             _log.info("worker %s is stopping, %d jobs are running", self.name, self._active)
         self._stopping = True
-        self._wanted.set()
+        self._budget.begin()
+        self._stop_wanted.set()
 
     def nudge(self) -> None:
         """Look for jobs now: the keeper has queued some, and their wake may have gone to a worker that is no more.
@@ -195,18 +217,33 @@ class Worker:
 
     def _begin(self) -> None:
         """Make what belongs to the running loop."""
-        self._wanted = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._outbox = Outbox(self._engine, self._forget)
+        self._wanted, self._stop_wanted = asyncio.Event(), asyncio.Event()
+        self._settler = Settler(self._engine, self._forget, log_change)
+        self._budget = Budget(self._config.grace.total_seconds())
 
-    async def _claim_until_stopped(self) -> None:
+    # Claiming and starting.
+
+    async def _until_stopped(self, claiming: "asyncio.Task[None]") -> None:
+        """Claim until there is nothing more to do, or until stopped, whatever the backend is asked just then."""
+        stopping = asyncio.create_task(self._stop_wanted.wait())
+        try:
+            await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if claiming.done():
+                claiming.result()
+        finally:
+            await cancelled(claiming, stopping)
+
+    async def _claim_until_stopped(self, keeper: Keeper) -> None:
         failures = 0
         while not self._stopping:
+            if not keeper.is_alive:
+                self._fail("the guard of its runs has ended")
+                return
             free = self._config.concurrency - self._active
             if free <= 0 or len(self._runs) >= 2 * self._config.concurrency:
-                if len(self._overdue) >= self._config.concurrency:
+                if len(self._lingering) >= self._config.concurrency:
                     _log.error(
-                        "every slot is held by a thread whose time is up: nothing is claimed until one returns"
+                        "all %d slots are held by timed-out handlers; not claiming", len(self._lingering)
                     )
                 await self._until_wanted(None)
                 continue
@@ -221,151 +258,166 @@ class Worker:
                 await self._idle(claimed)
             except Exception as error:  # noqa: BLE001  # whatever the store holds or answers, a worker goes on
                 trace = None if isinstance(error, StanchionError) else error
-                _log.warning("cannot claim, trying again: %s", error, exc_info=trace)
+                _log.warning("could not claim, trying again: %s", error, exc_info=trace)
                 await self._until_wanted(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
 
     async def _claim(self, limit: int) -> Claimed:
-        """Claim, and start what was claimed.
-
-        A claim that was not answered may have been made: it is asked for again with its id, for as long as the
-        leases it would have got last, so that its jobs need not wait for their end.
-        """
-        lease = self._config.lease
-        if self._unanswered is None or monotonic() - self._unanswered[1] > lease.total_seconds():
-            self._unanswered = (new_key(), monotonic())
-        claim_id, asked_at = self._unanswered
-        claimed = await self._engine.arun(self._engine.claim(self.queues, limit, self.name, lease, claim_id))
-        self._unanswered = None
+        claimed, asked_at = await self._claims.claim(limit)
         for record in claimed.records:
-            self._start(record, asked_at)
+            self._start(record, Lease(asked_at, self._config.lease.total_seconds()))
         return claimed
 
     async def _idle(self, claimed: Claimed) -> None:
         """Wait for a wake, the next due time, or to be stopped; a burst, for its last runs to end."""
-        timeout = POLL
-        if claimed.next_due_at is not None:
-            timeout = min(POLL, max(timedelta(0), claimed.next_due_at - claimed.now))
-        if self._burst:
-            if self._runs:
-                await self._until_wanted(min(timeout.total_seconds(), 0.05))
-            return
-        waiting = asyncio.create_task(self._engine.twin().wait(self.queues, timeout))
-        stopping = asyncio.create_task(self._until_stopped_or_nudged())
-        try:
-            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                waiting.result()
-        finally:
-            pending: set[asyncio.Task[Any]] = {task for task in (waiting, stopping) if not task.done()}
-            while pending:
-                for task in pending:
-                    task.cancel()  # again and again: one that comes while the driver connects is swallowed
-                ended, pending = await asyncio.wait(pending, timeout=0.05)
-                await asyncio.gather(*ended, return_exceptions=True)
+        if not self._burst:
+            await self._claims.idle(claimed, asyncio.create_task(self._until_nudged()))
+        elif self._runs:
+            await self._until_wanted(0.05)
 
-    async def _until_stopped_or_nudged(self) -> None:
-        while not (self._stopping or self._nudged):
+    async def _until_nudged(self) -> None:
+        while not self._nudged:
             await self._until_wanted(None)
 
     async def _until_wanted(self, timeout: float | None) -> None:
-        """Wait until a slot became free or the worker was stopped."""
+        """Wait until a slot became free or there may be jobs."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):  # `wait_for` can swallow a cancellation before Python 3.12
                 await self._wanted.wait()
         self._wanted.clear()
 
-    def _start(self, record: Record, claimed_at: float) -> None:
-        run = Run(record, claimed_at, self._config.lease.total_seconds())
+    def _start(self, record: Record, lease: Lease) -> None:
+        """Start the handler of a job, unless the answer came too late for that or the worker is stopping."""
+        now = monotonic()
+        run = Run(record, lease, now)
         self._runs[record.id, record.claim] = run
+        if self._stopping or now >= lease.let_go_at:
+            self._release(run)
+            return
         self._active += 1
-        definition = self._definition(record.task)
-        run.task = asyncio.create_task(perform(run, definition, self._app.plugins, self._threads))
+        run.task = asyncio.create_task(
+            perform(run, self._definition(record.task), self._app.plugins, self._threads)
+        )
         run.task.add_done_callback(partial(self._done, run))
-        if self._stopping:
-            run.task.cancel()  # before it starts: it is handed back untouched
+
+    def _release(self, run: Run) -> None:
+        """Hand back a run that was not entered."""
+        if run.move(Act.DECIDE):
+            self._settler.put(run, handed_back(run))
 
     def _definition(self, task: str) -> Definition | None:
         return self._app.tasks.get(task)
 
+    # Ends of runs.
+
     def _done(self, run: Run, task: "asyncio.Task[Ended | None]") -> None:
-        """The handler has left, or was never entered: send what it means, unless that is decided already."""
+        """The handler has left, or was never entered: record what it means, unless that is decided already."""
         if self._over:
-            return  # the loop is ending, and cancels what waits for threads that did not return
+            return  # the loop is ending, and cancels what waits for handlers that did not end
         self._active -= 1
-        self._overdue.discard(run)
+        self._lingering.discard(run)
         self._wanted.set()
         outcome = self._outcome(run, task)
         run.error = None  # its traceback would keep alive all that the handler had in hand
-        if run.settled:
-            if run.stop in (Stop.TIMEOUT, Stop.LEASE):
-                _log.warning("job %s: its handler ended after the job was taken from it", run.record.id)
-        elif outcome is not None:
-            self._outbox.put(run, outcome)
+        is_ours = run.is_own if run.started else run.move(Act.DECIDE) is not None
+        if is_ours:
+            self._settler.put(run, handed_back(run) if outcome is None else outcome)
+        elif run.started:
+            _log.warning(
+                "%s %s: handler finished after its job was taken from it", run.record.id, run.record.task
+            )
 
     def _outcome(self, run: Run, task: "asyncio.Task[Ended | None]") -> Ended | None:
         if task.cancelled():
-            return self._handed_back(run)
+            return handed_back(run)
         error = task.exception()
         if error is not None:
-            _log.error("job %s: the worker failed to run it", run.record.id, exc_info=error)
+            _log.error("%s %s: the worker failed to run it", run.record.id, run.record.task, exc_info=error)
             return Failed(failure=failure_of(error, run.record.run))
         outcome = task.result()
         if isinstance(outcome, TaskUnknown):
             _log.error(
-                "job %s: task %r is not registered here; it is put off", run.record.id, run.record.task
+                "%s: task %r is not registered in this worker; rescheduled", run.record.id, run.record.task
             )
         return outcome
 
     def _forget(self, run: Run) -> None:
-        """The run's outcome is known to the backend: it needs no lease any more."""
+        """The run's outcome is known to the backend, or never will be: it needs no lease any more."""
+        run.move(Act.SETTLE)
         self._runs.pop((run.record.id, run.record.claim), None)
-        if run.task is not None and not run.task.done():
-            self._overdue.add(run)
+        if run.phase is Phase.LINGERING:
+            self._lingering.add(run)
         self._wanted.set()
 
+    # Stopping.
+
     async def _shut_down(self) -> None:
-        if self._unanswered is not None:
+        """Give handlers their grace, ask them to stop, and record what is left; all within one budget."""
+        asking = asyncio.create_task(self._ask_once_more())
+        for run in list(self._runs.values()):
+            self._release(run)
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        await self._budget.grace(tasks)
+        for run in list(self._runs.values()):
+            if run.task is not None and not run.task.done():
+                run.ask_to_stop(StopReason.SHUTDOWN)
+                if run.is_async:
+                    run.task.cancel()
+        await self._budget.stopping(tasks)
+        await self._budget.stopping([asking])
+        await cancelled(asking)
+        if not await self._budget.within(self._settler.emptied()):
+            _log.error("could not record the outcomes of %d runs before the end", len(self._settler.unsent))
+
+    async def _ask_once_more(self) -> None:
+        """Hear what a claim has taken that was not answered: it is handed back."""
+        if self._claims.is_unanswered:
             with suppress(StanchionError):
-                await self._claim(1)  # what it took, if it took anything, is handed back
-        tasks = {run.task for run in self._runs.values() if run.task is not None and not run.task.done()}
-        if tasks:
-            hurry = asyncio.create_task(self._hurry.wait())
-            grace = asyncio.create_task(asyncio.wait(tasks))
-            await asyncio.wait(
-                {hurry, grace},
-                timeout=self._config.grace.total_seconds(),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            hurry.cancel()
-            for run in list(self._runs.values()):
-                if run.task is not None and not run.task.done():
-                    run.stop = run.stop or Stop.SHUTDOWN
-                    if run.job is not None:
-                        run.job.cancel()
-                    if run.definition is not None and run.definition.is_async:
-                        run.task.cancel()
-            await asyncio.wait({grace}, timeout=_CANCELLED)
-            grace.cancel()
+                await self._claim(1)
+
+    def _ask_to_stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A signal came: ask the loop, and remember when, in case that it is blocked."""
+        self._stop_requests.append(monotonic())
+        with suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(self.stop)
+
+    def _fail(self, why: str) -> None:
+        """End, since the worker cannot go on."""
+        if not self._over and not self._failure:
+            _log.critical("worker %s ends: %s", self.name, why)
+            self._failure = why
+            self.stop()
+
+    def _delivered(self, delivery: "asyncio.Task[None]") -> None:
+        error = None if delivery.cancelled() else delivery.exception()
+        if not self._over:
+            self._fail(f"outcomes can no longer be recorded: {error!r}")
+
+    def _blocked(self, silent: float) -> None:
+        """On the guard's thread: end the process if its loop is blocked for good, and it belongs to the worker."""
+        if not self._owns_process or silent < BLOCKED:
+            return
+        asked = self._stop_requests
+        allowed = self._budget.whole if len(asked) == 1 else 2 * BLOCKED
+        if asked and monotonic() - asked[-1] > allowed:
+            self._end_process(silent)
+        own = (run for run in list(self._runs.values()) if run.phase is Phase.IN_HANDLER and run.is_async)
+        if silent >= self._config.lease.total_seconds() and not any(own):
+            self._end_process(silent)
+
+    def _end_process(self, silent: float) -> None:
+        """Hand back what is held, and end from here: nothing would ever run on the loop again."""
+        _log.critical("the loop has been blocked for %.3g s; worker %s ends its process", silent, self.name)
+        self._held = [
+            run for run in list(self._runs.values()) if run.move(Act.OVERRULE) or run.move(Act.DECIDE)
+        ]
         try:
-            await asyncio.wait_for(self._outbox.emptied(), self._config.lease.total_seconds())
-        except TimeoutError:
+            self.abandon()
+        except StanchionError as error:
             _log.error(
-                "the outcomes of %d runs could not be recorded before the worker ended", len(self._runs)
+                "could not hand back %d jobs; they wait for the end of their leases: %s",
+                len(self._held),
+                error,
             )
-
-    def _handed_back(self, run: Run) -> Ended:
-        notes, append = run.job.take() if run.job else ({}, {})
-        return hand_back(policy_of(run.record.spec), started=run.started, notes=notes, append=append)
-
-
-def _share(slots: int, backend: Backend) -> int:
-    """How many jobs to claim at once: while one half runs, a store looks for the other.
-
-    Unless its verbs run on the loop, where nothing runs meanwhile.
-    """
-    return max(slots // 2, min(slots, 10)) if isinstance(backend, HasAsync) else slots
-
-
-def _in_handler(run: Run) -> bool:
-    return run.task is not None and not run.task.done() and not run.settled
+        finally:
+            leave(1)

@@ -33,7 +33,7 @@ ILLEGAL: Final[list[tuple[str, str]]] = [
 ]
 """Every event that a state does not allow; claiming is nothing that one can try on a job."""
 
-_LOST_AGAIN: Final[Edge] = ("running", "lose", "scheduled")
+_LOST_AGAIN: Final[Edge] = ("running", "lose", "retrying")
 """The row that a job takes with its second loss."""
 
 _ENDED_BY: Final[Mapping[str, str]] = {

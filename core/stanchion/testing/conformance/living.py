@@ -166,7 +166,7 @@ class Living(Ground):
             clock.advance(LOST_SPREAD)
 
         after = the(backend)
-        assert states == [State.QUEUED, State.SCHEDULED, State.FAILED]
+        assert states == [State.QUEUED, State.RETRYING, State.FAILED]
         assert (after.count("lost"), after.count("attempts"), after.run) == (3, 0, 3)
         assert events_of(after) == ["lose"] * 3
 

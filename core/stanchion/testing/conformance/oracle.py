@@ -335,7 +335,7 @@ class Oracle:
         self._err(job, Failure(type="lost", run=job["run"]))
         if "cancel" in job["notes"] or lost <= job["policy"].max_lost:
             seconds = min(30 * 2.0 ** (lost - 2), 600) * self.roll
-            self._wait(job, *(("queued", None) if lost == 1 else ("scheduled", timedelta(seconds=seconds))))
+            self._wait(job, *(("queued", None) if lost == 1 else ("retrying", timedelta(seconds=seconds))))
             return ""
         self._end(job, "failed")
         return "lost"

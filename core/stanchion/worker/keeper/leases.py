@@ -1,0 +1,123 @@
+"""Leases: extended while their runs make progress, let go in time where they could not be."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from stanchion.changes import Applied
+from stanchion.decisions import Beaten
+from stanchion.engine import Report
+from stanchion.errors import LeaseLost, StanchionError
+from stanchion.running import StopReason
+from stanchion.worker.executors import handed_back
+from stanchion.worker.keeper.table import Table, by_queue
+from stanchion.worker.runs import Act, Phase, Run, monotonic
+
+_log: Final = logging.getLogger("stanchion.worker")
+
+NEVER_STARTED: Final = 1 / 6
+"""The part of a lease after which a run that was not entered goes back: a worker that is well starts one at once."""
+
+
+class LetGo:
+    """Gives up runs whose lease will be over before another beat could save it; the guard's part, which never waits."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def look(self, now: float) -> None:
+        """Stop the handlers of those runs; a decided outcome is still sent, since it may be accepted."""
+        for run in self._table.now():
+            if now >= run.lease.let_go_at and abandon(self._table, run):
+                _log.error("%s: could not renew its lease in time; its handler is stopped", run.record.id)
+
+
+class RenewLeases:
+    """Extends the leases that are a third over, and sends what handlers wrote; the keeper's part.
+
+    A run that was not entered is not extended but handed back: the loop is blocked, or no thread is free.
+
+    Args:
+        table: The worker's runs.
+
+        touched: Called with runs whose job was changed from outside.
+    """
+
+    name = "renew leases"
+
+    def __init__(self, table: Table, touched: Callable[[Sequence[Run]], None]) -> None:
+        self._table, self._touched = table, touched
+
+    def __call__(self) -> None:
+        """Extend those that are due."""
+        now = monotonic()
+        due = [run for run in self._table.now() if now >= run.lease.beat_at or _has_news(run)]
+        for runs in by_queue(due):
+            with self._table.apart(self.name):
+                self._beat([run for run in runs if not self._hand_back(run, now)], now)
+
+    def _hand_back(self, run: Run, now: float) -> bool:
+        """Hand back a run that does not start.
+
+        Returns:
+            `True` if it was, and its lease is not to be extended.
+        """
+        if now < run.known_at + run.lease.length * NEVER_STARTED or not run.move(Act.DECIDE):
+            return False
+        _log.warning(
+            "%s: did not start within %.3g s of its claim; released", run.record.id, now - run.known_at
+        )
+        self._table.report([Report(run.record, handed_back(run), run.policy)])
+        self._table.post(self._table.settled, run)
+        return True
+
+    def _beat(self, runs: Sequence[Run], now: float) -> None:
+        if not runs:
+            return
+        taken = [run.take() for run in runs]
+        try:
+            answers = self._table.report([_beaten(run, one) for run, one in zip(runs, taken, strict=True)])
+        except StanchionError:
+            for run, one in zip(runs, taken, strict=True):
+                run.lease.missed(now)
+                run.put_back(one)
+            raise
+        touched = [run for run, answer in zip(runs, answers, strict=True) if self._heard(run, answer, now)]
+        self._touched(touched)
+
+    def _heard(self, run: Run, answer: object, now: float) -> bool:
+        """Take note of the answer to a beat.
+
+        Returns:
+            `True` if the job was changed from outside since this worker last read it.
+        """
+        if isinstance(answer, Applied):
+            run.lease.extend(now)
+            return answer.revision != run.revision
+        if run.phase is Phase.IN_HANDLER and isinstance(answer, LeaseLost):
+            _log.warning("%s", answer)
+            abandon(self._table, run)
+        run.lease.put_off(now)  # its outcome was quicker than this beat
+        return False
+
+
+def abandon(table: Table, run: Run) -> bool:
+    """Give up a run whose job is another's, or will be: its handler is asked to stop, and nothing is recorded.
+
+    Returns:
+        `True` if it was given up; `False` if its outcome is decided already.
+    """
+    if run.move(Act.OVERRULE) is None and run.move(Act.DECIDE) is None:
+        return False
+    table.stop(run, StopReason.LEASE)
+    table.post(table.settled, run)
+    return True
+
+
+def _beaten(run: Run, taken: dict[str, Any]) -> Report:
+    return Report(run.record, Beaten(lease=timedelta(seconds=run.lease.length), **taken), run.policy)
+
+
+def _has_news(run: Run) -> bool:
+    return run.phase is Phase.IN_HANDLER and run.job is not None and run.job.has_news

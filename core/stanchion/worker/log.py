@@ -1,0 +1,66 @@
+"""What a worker's log says of jobs: every retry, failure, time-out, loss and cancel."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+from stanchion.changes import Change
+from stanchion.jobs import Record
+from stanchion.payloads import Failure, Unreadable, decode, policy_of
+from stanchion.states import Event, State
+
+_log: Final = logging.getLogger("stanchion.worker")
+
+LONGEST: Final = 500
+"""Characters of an error's message in one line of the log; all of it is kept with the job."""
+
+_ENDS: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
+_WORDS: Final = {Event.FAIL: "failed", Event.TIME_OUT: "timed out", Event.LOSE: "was lost"}
+
+
+def log_change(record: Record, change: Change, elapsed: timedelta) -> None:
+    """Log a change that a worker made to a job.
+
+    Args:
+        record: The job as it was before.
+
+        change: The change.
+
+        elapsed: How long the run took.
+    """
+    if change.event in _ENDS and record.state is State.RUNNING:
+        _log_failure(record, change)
+    elif change.move.to is State.CANCELLED:
+        _log.info("%s %s was cancelled after %.3g s", record.id, record.task, elapsed.total_seconds())
+
+
+def _log_failure(record: Record, change: Change) -> None:
+    failure = _failure(change)
+    what = f"{failure.type}: {failure.message}"[:LONGEST].rstrip(": ") if failure else "its worker gave it up"
+    job = (record.id, record.task, record.count("attempts") + 1, policy_of(record.spec).retries + 1)
+    word = _WORDS[change.event]
+    if change.move.to in (State.FAILED, State.TIMED_OUT):
+        trace = f"\n{failure.traceback.rstrip()}" if failure and failure.traceback else ""
+        _log.error("%s %s attempt %d of %d %s: %s; it is %s%s", *job, word, what, change.move.to, trace)
+    elif change.move.to is State.CANCELLED:
+        _log.info("%s %s attempt %d of %d %s: %s; it was cancelled", *job, word, what)
+    else:
+        _log.warning("%s %s attempt %d of %d %s: %s; %s", *job, word, what, _next(change))
+
+
+def _failure(change: Change) -> Failure | None:
+    stored = change.move.append.get("errors")
+    try:
+        return None if stored is None else decode(stored, Failure)
+    except Unreadable:
+        return None
+
+
+def _next(change: Change) -> str:
+    match change.move.clock:
+        case timedelta() as wait:
+            return f"runs again in {wait.total_seconds():.3g} s"
+        case datetime() as at:
+            return f"runs again at {at:%Y-%m-%d %H:%M:%S %Z}"
+        case _:
+            return "queued again"
