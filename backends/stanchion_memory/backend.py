@@ -73,7 +73,7 @@ class MemoryBackend:
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
             ends = whole(now + lease)
             taken: list[Record] = []
-            room = Room(LIMITS.bytes)
+            room = self._room()
             active = [shelf for shelf in shelves if not shelf.settings.paused]
             for shelf in active:
                 self._promote(shelf, now)
@@ -86,6 +86,10 @@ class MemoryBackend:
             self._wake(*more)
             clocks = [at for shelf in active if (at := shelf.next_due_at(WAITING))]
             return Claimed(records=taken, now=now, more=bool(more), next_due_at=min(clocks, default=None))
+
+    def _room(self) -> Room:
+        """How much an answer may hold."""
+        return Room(LIMITS.bytes)
 
     def _held(self, claim_id: str) -> list[Record]:
         """The jobs of a claim that are still held by it."""
@@ -136,8 +140,8 @@ class MemoryBackend:
         with self._open():
             now = self.now()
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
-            found = [one for state in SWEPT for shelf in shelves for one in shelf.due(state, now, limit)]
-            fit = list(Room(LIMITS.bytes).first_of(found[:limit]))
+            found = [one for state in SWEPT for shelf in shelves for one in shelf.due(state, now, limit + 1)]
+            fit = list(self._room().first_of(found[:limit]))
             return Due(now=now, records=fit, more=len(found) > len(fit))
 
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
@@ -152,7 +156,7 @@ class MemoryBackend:
         with self._open():
             shelf = self._shelves.get(queue) or Shelf()
             found = shelf.after(state, cursor, LIMITS.batch + 1)
-            page = list(Room(LIMITS.bytes).first_of(found[: LIMITS.batch]))
+            page = list(self._room().first_of(found[: LIMITS.batch]))
             return Page(records=page, cursor=cursor_of(page[-1]) if len(found) > len(page) else None)
 
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
