@@ -202,6 +202,17 @@ def test_no_key_that_matters_expires(store: Store) -> None:
     assert all(b"}:claim:" in key and 0 < ttl <= 30_000 for key, ttl in expiring.items())
 
 
+@pytest.mark.parametrize(("lease", "kept"), [(30_000, 30_000), (3_600_000, 60_000)])
+def test_the_answer_to_a_claim_is_kept_while_it_may_be_asked_for_again(
+    store: Store, lease: int, kept: int
+) -> None:
+    """For the lease, and not for the hour that a long one lasts. It is the server that forgets it, by its own clock."""
+    inserted(store.backend, an_item())
+    a_claim(store.backend, claim_id="once", lease=timedelta(milliseconds=lease))
+
+    assert kept - 20_000 < store.client.pttl(f"{store.base}:claim:once") <= kept
+
+
 def test_nothing_is_left_of_a_queue_that_was_forgotten(store: Store) -> None:
     """But answers to claims, for as long as their lease was."""
     for job in in_states(store.backend, {state.value: state for state in State}).values():
@@ -383,6 +394,15 @@ def test_a_unique_key_whose_holder_is_gone_can_be_taken(store: Store) -> None:
     assert [one.fault for one in found] == [Fault.UNIQUE]
     assert answer.created
     assert store.findings() == []
+
+
+@pytest.mark.parametrize("unique", [None, "another"])
+def test_a_holder_that_does_not_say_so_is_reported(store: Store, unique: str | None) -> None:
+    """It exists, and nobody can take the key that it does not know of."""
+    inserted(store.backend, an_item(unique=unique, scope="end"))
+    store.client.hset(f"{store.base}:unique", "digest", "a")
+
+    assert [(one.fault, one.where) for one in store.findings()] == [(Fault.UNIQUE, "mail:a")]
 
 
 @pytest.mark.parametrize("part", [*State, "unique", "settings"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from stanchion.backend import Backend
 from stanchion.changes import LIST_BYTES
@@ -27,7 +27,7 @@ KEYS: Final = "abcdefg"
 OTHER: Final = "other"
 
 
-def large(backend: Backend, keys: str = KEYS, share: int = 3, **given: object) -> list[Item]:
+def large(backend: Backend, keys: str = KEYS, share: int = 3, **given: Any) -> list[Item]:
     """Jobs of which so many fit into one answer, less what the store itself adds."""
     size = backend.limits.bytes // share - 1000
     return [an_item(key, spec=b"x" * size, **given) for key in keys]
