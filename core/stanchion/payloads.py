@@ -21,6 +21,7 @@ import msgspec
 
 from stanchion.errors import InvalidArgument, PayloadError
 from stanchion.retries import LONGEST, Backoff, Exponential, Fixed, Policy
+from stanchion.roundtrip import loss
 
 LARGEST: Final = 1 << 20
 """Bytes: the largest arguments, result or saved data; a queue is no object store."""
@@ -53,6 +54,19 @@ def encode(value: object, what: str) -> bytes:
         what: What it is, as the error shall name it.
 
     Raises:
+        PayloadError: It cannot be encoded, is not finite, nested deeper than `DEEPEST`, larger than `LARGEST`, or
+            has keys that differ but are one in JSON.
+    """
+    payload = encode_plain(value, what)
+    if msgspec.json.encode(msgspec.json.decode(payload)) != payload and _keys_collide(payload):
+        raise PayloadError(f"{what} cannot be stored as JSON: two keys of a dict are the same text there")
+    return payload
+
+
+def encode_plain(value: object, what: str) -> bytes:
+    """A value as JSON that a `misfit` will be asked about; `encode` is for values without a hint.
+
+    Raises:
         PayloadError: It cannot be encoded, is not finite, nested deeper than `DEEPEST` or larger than `LARGEST`.
     """
     try:
@@ -61,6 +75,34 @@ def encode(value: object, what: str) -> bytes:
         raise PayloadError(f"{what} cannot be stored as JSON: {error or type(error).__name__}") from error
     check(payload, value, what)
     return payload
+
+
+def _keys_collide(payload: bytes) -> bool:
+    import json  # msgspec keeps the last of equal keys; needed only if a payload does not come back the same
+
+    lost: list[int] = []
+    json.loads(payload, object_pairs_hook=lambda pairs: lost.append(len(pairs) - len(dict(pairs))))
+    return any(lost)
+
+
+def misfit(payload: bytes, value: object, decoder: msgspec.json.Decoder[Any]) -> str | None:
+    """Say why a value would not come back equal.
+
+    Args:
+        payload: The value as JSON.
+
+        value: The value.
+
+        decoder: What the payload will be decoded by.
+
+    Returns:
+        `None` if it comes back equal, as `stanchion.roundtrip` defines it; otherwise what differs, and where.
+    """
+    try:
+        back = decoder.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return str(error)
+    return loss(value, back, payload)
 
 
 def check(payload: bytes, value: object, what: str) -> None:

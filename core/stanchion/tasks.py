@@ -15,7 +15,7 @@ from attrs import evolve, field, fields, frozen
 from stanchion.errors import ConfigError, InvalidArgument, PayloadError
 from stanchion.jobs import Item, check_key, check_priority, new_key
 from stanchion.outcomes import Outcome, aware
-from stanchion.payloads import Unreadable, check, encode_policy, encode_spec
+from stanchion.payloads import Unreadable, check, encode_plain, encode_policy, encode_spec, misfit
 from stanchion.queues import check_name
 from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until, duration
 from stanchion.states import State
@@ -230,10 +230,11 @@ class Signature:
             )
             self._decoder = msgspec.json.Decoder(self._struct)
             self.returns = _result_hint(hints.get("return", Any))
-            msgspec.json.Decoder(self.returns)
+            self._results = msgspec.json.Decoder(self.returns)
         except (TypeError, ValueError, NameError, RuntimeError) as error:
             raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
         self._kinds = [(one.name, one.kind) for one in parameters]
+        self._may_be_none = misfit(b"null", None, self._results) is None
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind arguments as a call would, and encode them.
@@ -248,10 +249,29 @@ class Signature:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise PayloadError(f"{what}: {error or type(error).__name__}") from error
         check(payload, bound, what)
-        try:
-            self._decoder.decode(payload)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise PayloadError(f"{what} do not fit its signature {self._signature}: {error}") from error
+        if why := misfit(payload, bound, self._decoder):
+            raise PayloadError(f"{what} do not fit its signature {self._signature}: {why}")
+        return payload
+
+    def encode_result(self, value: object) -> bytes:
+        """Encode what the handler returned.
+
+        Raises:
+            PayloadError: It cannot be stored as JSON, or does not come back equal by the return type. Another
+                attempt would do the same work for the same result, so the job has failed for good.
+        """
+        if value is None and self._may_be_none:
+            return b"null"
+        what = f"the result of task {self._task}"
+        if inspect.isawaitable(value):
+            _close(value)
+            raise PayloadError(
+                f"{what} is a {type(value).__name__} that nobody awaited: make the handler async"
+            )
+        payload = encode_plain(value, what)
+        if why := misfit(payload, value, self._results):
+            hint = "without a return type" if self.returns is Any else f"of the return type {self.returns}"
+            raise PayloadError(f"{what} does not come back by JSON {hint}: {why}")
         return payload
 
     def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -327,10 +347,19 @@ def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, 
 
 def _check_default(name: str, default: object, hint: Any) -> None:
     """Refuse a default that could not be stored and come back: it is stored with every job that relies on it."""
+    what = f"the default of {name}"
     try:
-        msgspec.json.decode(msgspec.json.encode(default), type=hint)
-    except (msgspec.DecodeError, TypeError, ValueError) as error:
-        raise TypeError(f"the default of {name}: {error}") from error
+        why = misfit(encode_plain(default, what), default, msgspec.json.Decoder(hint))
+    except PayloadError as error:
+        raise TypeError(str(error)) from error
+    if why:
+        raise TypeError(f"{what}: {why}")
+
+
+def _close(value: object) -> None:
+    """End a coroutine that will not be awaited, so that Python does not warn of it."""
+    if inspect.iscoroutine(value):
+        value.close()
 
 
 def _result_hint(hint: Any) -> Any:

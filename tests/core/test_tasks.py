@@ -144,7 +144,10 @@ async def async_yielding() -> AsyncIterator[int]:
         (two_classes, "more than one dataclass or attrs type"),
         (two_classes_back, "more than one dataclass or attrs type"),
         (wrong_default, "the default of x: Expected `int`, got `null`"),
-        (odd_default, "the default of x: Encoding objects of type object is unsupported"),
+        (
+            odd_default,
+            "the default of x cannot be stored as JSON: Encoding objects of type object is unsupported",
+        ),
         (dunder, "__x"),
         (yielding, "a handler returns, it does not yield"),
         (async_yielding, "a handler returns, it does not yield"),
