@@ -329,7 +329,18 @@ def test_failures_are_bounded():
 
     assert len(long.message) == LONGEST_MESSAGE
     assert len(stacked.traceback) <= LONGEST_TRACEBACK
-    assert stacked.traceback.rstrip().endswith('raise ValueError("at the bottom")')
+    assert stacked.traceback.endswith("ValueError: at the bottom\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 100_000, "€" * 100_000, "\ud800" * 100_000], ids=["ascii", "wide", "broken"]
+)
+def test_bounds_are_bytes(text):
+    """However many of them a character takes; none is cut in half."""
+    failure = failure_of(raised(ValueError(text)), 1)
+
+    assert LONGEST_MESSAGE - 3 <= len(failure.message.encode()) <= LONGEST_MESSAGE
+    assert "\ufffd" not in failure.message
 
 
 def test_a_failure_with_a_lone_surrogate_can_be_stored():
