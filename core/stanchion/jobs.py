@@ -14,6 +14,7 @@ from stanchion.errors import InvalidArgument
 from stanchion.queues import check_name
 from stanchion.retries import Until
 from stanchion.states import State
+from stanchion.texts import shown
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,128}")
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -165,7 +166,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return int(digits) if digits.isdigit() and len(digits) < 10 else 1_000_000_000
 
     def __repr__(self) -> str:
-        return f"<Record {self.id} {self.state}, run {self.run}>"
+        return f"<Record {shown(self.id)} {self.state}, run {self.run}>"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,5 @@
 """The plugin manager: loads the plugins that are listed, and calls their hooks one by one."""
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,8 +11,9 @@ import pluggy
 from stanchion import hookspecs
 from stanchion.errors import ConfigError, StanchionError
 from stanchion.extensions import installed
+from stanchion.logs import logger
 
-_log: Final = logging.getLogger("stanchion.plugins")
+_log: Final = logger("stanchion.plugins")
 
 GROUP: Final = "stanchion.plugins"
 """The entry-point group that plugins are found in by name."""

@@ -96,7 +96,7 @@ def _of_entries(given: Mapping[Any, Any], back: Mapping[Any, Any], at: str) -> s
     return None if len(given) == len(back) else f"a key would arrive that was not given - at `{at}`"
 
 
-def _of_items(given: Sequence[Any], back: Sequence[Any], at: str) -> str | None:
+def _of_items(given: Any, back: Any, at: str) -> str | None:
     if len(given) != len(back):
         return _said(given, back, at)
     for index, (one, other) in enumerate(zip(given, back, strict=True)):

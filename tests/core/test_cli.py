@@ -10,9 +10,8 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from stanchion import Job, Stanchion, current_job
+from stanchion import Job, Stanchion, StanchionError, current_job
 from stanchion.cli.commands import stanchion
-from stanchion.cli.terminal import shown
 from stanchion.worker import Worker
 from support.stores import own_namespace
 
@@ -207,10 +206,28 @@ def test_what_is_stored_cannot_write_on_the_terminal(app: Stanchion) -> None:
     assert all(character.isprintable() or character == "\n" for character in output)
 
 
-def test_escaping_leaves_text_of_any_language() -> None:
-    """What can be printed stays; what cannot, even half a character, is named."""
-    assert shown("Grüße, 世界 🎉") == "Grüße, 世界 🎉"
-    assert shown("a\tb\nc\x00\ud800") == r"a\tb\nc\x00\ud800"
+@pytest.mark.parametrize("args", [["info"], ["info", "--json"]])
+def test_queues_cannot_write_on_the_terminal(app: Stanchion, args: list[str], redis_url: str) -> None:
+    """Their names come from the store, which may have other writers."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(f"{app.config.namespace}:queues", "evil\x1b]0;owned\x07\r\nforged")
+    output = run(*args).output
+
+    assert "evil" in output
+    assert all(character.isprintable() or character == "\n" for character in output)
+
+
+def test_a_refusal_cannot_write_on_the_terminal(app: Stanchion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may quote what is stored."""
+
+    def refuse(_: Stanchion, job_id: str) -> None:
+        raise StanchionError(f"job {job_id} is damaged: \x1b[2J\r\nforged")
+
+    monkeypatch.setattr(Stanchion, "job", refuse)
+    result = run("show", "mail:1")
+
+    assert result.exit_code == 1
+    assert result.output == "Error: job mail:1 is damaged: \\x1b[2J\\r\\nforged\n"
 
 
 @pytest.mark.parametrize("args", [["info"], ["show", "mail:1"], ["demo"]])

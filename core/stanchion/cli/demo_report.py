@@ -11,10 +11,10 @@ from attrs import frozen
 
 from stanchion.app import Stanchion
 from stanchion.cli.demo_tasks import FileFacts
-from stanchion.cli.terminal import shown
 from stanchion.jobs import Record
 from stanchion.payloads import Failure, decode, decode_list
 from stanchion.states import FINAL, State
+from stanchion.texts import shown
 
 SLOWEST: Final = 5
 """How many of the slowest files are named."""

@@ -5,7 +5,6 @@ sweeps what is due, and ticks plugins. It makes each call once, with a deadline 
 connections of its own.
 """
 
-import logging
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +18,11 @@ from stanchion.changes import Applied
 from stanchion.decisions import Beaten, TimedOut
 from stanchion.engine import Engine, Report
 from stanchion.errors import BackendError, Contended, JobNotFound, LeaseLost, StanchionError, Unavailable
+from stanchion.logs import logger
 from stanchion.payloads import Failure
 from stanchion.worker.runs import Run, Stop, monotonic
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 TICK: Final = 1.0
 """Seconds between two calls of the hook `tick`."""

@@ -1,7 +1,6 @@
 """Settling: outcomes gather while the last round trip is under way, and leave together."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -9,10 +8,11 @@ from typing import Final
 from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
+from stanchion.logs import logger
 from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries while the backend cannot be reached; the last is repeated."""

@@ -1,7 +1,6 @@
 """The worker: claims jobs as slots become free, and starts their handlers."""
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from stanchion.decisions import Ended, Failed, TaskUnknown, hand_back
 from stanchion.engine import Report
 from stanchion.errors import InvalidArgument, StanchionError
 from stanchion.jobs import Record, new_key
+from stanchion.logs import logger
 from stanchion.payloads import failure_of, policy_of
 from stanchion.queries import Claimed
 from stanchion.queues import check_name
@@ -28,7 +28,7 @@ from stanchion.worker.keeper import Keeper
 from stanchion.worker.runs import Run, Stop, monotonic
 from stanchion.worker.settling import PAUSES, Outbox
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 POLL: Final = timedelta(seconds=5)
 """How often an idle worker looks for jobs although nothing woke it: the cost of a lost wake."""
