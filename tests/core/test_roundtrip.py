@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from stanchion.errors import ConfigError, PayloadError
 from stanchion.payloads import decode, encode
-from stanchion.tasks import Definition, Signature
+from stanchion.signatures import Signature
+from stanchion.tasks import Definition
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
