@@ -276,6 +276,37 @@ def test_no_spec_stops_a_sweep(spec):
     assert all(isinstance(policy, Policy) for policy in policies)
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "wait_ms", "x"]), inner)
+    ),
+    max_leaves=4,
+)
+NAMES = [
+    "retries",
+    "max_lost",
+    "backoff",
+    "timeout_ms",
+    "keep_ms",
+    "keep_failed_ms",
+    "unique",
+    "unique_until",
+]
+
+
+@given(policy=JSON | st.dictionaries(st.sampled_from(NAMES), JSON | st.just({"kind": "fixed", "wait_ms": 5})))
+def test_no_policy_stops_a_sweep(policy):
+    """Whatever stands where a policy is expected."""
+    found = policy_of(encode_spec(b"{}", msgspec.json.encode(policy)))
+
+    assert isinstance(found, Policy)
+
+
 def test_a_policy_of_a_later_version_is_read_as_far_as_known():
     """Fields that are not known yet are passed over."""
     policy = policy_of(b'j1{"args":{},"policy":{"retries":5,"colour":"red"},"more":1}')

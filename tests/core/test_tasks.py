@@ -419,3 +419,8 @@ def test_a_unique_key_is_any_text(text):
 
     assert len(digest) == 32
     assert digest != Options.of({"unique": text + "."}).digest
+
+
+def test_the_digest_of_a_unique_key_is_the_same_in_every_process():
+    """And in every version: jobs of older ones hold theirs."""
+    assert Options.of({"unique": "ada"}).digest == "c6ef43c47f8c23627ee5b9f8f5cb406c"
