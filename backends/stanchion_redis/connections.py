@@ -1,7 +1,6 @@
 """Clients of the server: how they are made, what their errors mean, and what is asked of the server at first."""
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from redis.retry import Retry
 
 from stanchion.config import redacted
 from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
+from stanchion.logs import logger
 
-_log: Final = logging.getLogger("stanchion.redis")
+_log: Final = logger("stanchion.redis")
 
 DEADLINE: Final = timedelta(seconds=5)
 """How long a call may take; a sixth of the default lease, so that a beat that hangs can be tried again in time."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from stanchion.cli.store import AS_JSON, opened, store_options
-from stanchion.cli.terminal import console, json_text, number, table
+from stanchion.cli.terminal import console, json_text, number, say, table
 from stanchion.config import redacted
 from stanchion.queries import Counts
 from stanchion.states import State
@@ -31,7 +31,7 @@ def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
         elif rows:
             _draw(rows)
         else:
-            click.echo(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
+            say(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
 
 
 def _rows() -> Steps[list[dict[str, Any]]]:

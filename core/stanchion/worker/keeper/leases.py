@@ -1,6 +1,5 @@
 """Leases: extended while their runs make progress, let go in time where they could not be."""
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -9,12 +8,13 @@ from stanchion.changes import Applied
 from stanchion.decisions import Beaten
 from stanchion.engine import Report
 from stanchion.errors import Contended, LeaseLost, StanchionError
+from stanchion.logs import logger
 from stanchion.running import StopReason
 from stanchion.worker.executors import handed_back
 from stanchion.worker.keeper.table import Table, by_queue
 from stanchion.worker.runs import SETTLED, Act, Phase, Run, monotonic
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 NEVER_STARTED: Final = 1 / 6
 """The part of a lease after which a run that was not entered goes back: a worker that is well starts one at once."""
