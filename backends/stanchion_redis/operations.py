@@ -4,7 +4,6 @@ A few lines of `backend.py` drive them for the sync client, a few others for the
 """
 
 import hashlib
-import logging
 import time
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from stanchion.backend import Clock, Limits
 from stanchion.changes import Applied, Change, Refusal, Refused, remembered
 from stanchion.errors import BackendError, InvalidArgument
 from stanchion.jobs import Item, Record
+from stanchion.logs import logger
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
 from stanchion.queues import QueueSettings, check_name
 from stanchion.states import State
@@ -34,7 +34,7 @@ from stanchion_redis.wire import (
 T = TypeVar("T")
 Arguments = list[Argument]
 
-_log: Final = logging.getLogger("stanchion.redis")
+_log: Final = logger("stanchion.redis")
 
 LIMITS: Final = Limits(batch=100, local=False)
 """A hundred jobs keep every script well under a millisecond or two, and the round trip's share of each small."""

@@ -1,6 +1,5 @@
 """What the server's errors mean, and which servers are fit to keep jobs."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from redis import exceptions
 
 from stanchion.config import redacted
 from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
+from stanchion.logs import logger
 
-_log: Final = logging.getLogger("stanchion.redis")
+_log: Final = logger("stanchion.redis")
 
 AGAIN: Final = 60.0
 """Seconds after which a server is inspected again: its settings can be changed while it runs."""

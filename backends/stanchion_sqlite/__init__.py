@@ -17,7 +17,7 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
     `?synchronous=normal` writes faster, and may lose the last moments when the power fails; see docs/sqlite.md.
 
     Raises:
-        ConfigError: The URL names no file, or an option that does not exist.
+        ConfigError: The URL names no file, or an option that does not exist, or the working directory is gone.
     """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
@@ -32,4 +32,14 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
         raise ConfigError(
             f"{redacted(url)}: the one option of a SQLite backend is synchronous=full or normal"
         )
-    return SqliteBackend(Path(path).absolute(), namespace=namespace, synchronous=synchronous, clock=clock)
+    return SqliteBackend(_absolute(path), namespace=namespace, synchronous=synchronous, clock=clock)
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).absolute()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot find {path!r}: the working directory is gone; name the file by an absolute path, "
+            "sqlite:////var/lib/jobs.db"
+        ) from error

@@ -144,14 +144,10 @@ class Config:
 
         Raises:
             ConfigError: A setting does not exist, or a file cannot be read.
-            InvalidArgument: A setting's value cannot be used.
+            InvalidArgument: A setting's value cannot be used; names the file or the variable that it came from.
         """
-        environment = {
-            attribute.name: os.environ[f"STANCHION_{attribute.name.upper()}"]
-            for attribute in fields(cls)
-            if os.environ.get(f"STANCHION_{attribute.name.upper()}")
-        }
-        return cls(**_known({**_from_files(directory), **environment, **_given(arguments)}))
+        layers = {**_of_file(directory), **_of_environment(), **_from(_given(arguments), "")}
+        return cls(**{name: _converted(name, *setting) for name, setting in layers.items()})
 
     def but(self, arguments: Mapping[str, Any]) -> Self:
         """These settings with some changed; values that are none were not given.
@@ -167,30 +163,74 @@ def _given(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+_Setting = tuple[Any, str]
+"""The value of a setting, and where it came from: a file, a variable, or nothing for what the program passed."""
+
+
+def _known(settings: Mapping[str, Any], where: str = "") -> Mapping[str, Any]:
     known = [attribute.name for attribute in fields(Config)]
     unknown = sorted(settings.keys() - set(known))
     if unknown:
-        raise ConfigError(f"no setting is named {unknown[0]!r}; there are: {', '.join(known)}")
+        raise ConfigError(
+            f"{where}{': ' if where else ''}no setting is named {unknown[0]!r}; there are: {', '.join(known)}"
+        )
     return settings
 
 
-def _from_files(directory: "Path | None") -> Mapping[str, Any]:
-    """The settings in the first of the two files there is."""
-    import tomllib  # only a program that makes an application pays for these
-    from pathlib import Path
-
-    directory = directory or Path.cwd()
-    own, project = directory / "stanchion.toml", directory / "pyproject.toml"
+def _converted(name: str, value: Any, where: str) -> Any:
+    """The value of a setting as `Config` keeps it; an error says where a wrong one came from."""
+    _known({name: value}, where)
+    converter: Callable[[Any], Any] = getattr(fields(Config), name).converter
     try:
-        if own.is_file():
-            return tomllib.loads(own.read_text("utf-8"))
-        settings = _tool(tomllib.loads(project.read_text("utf-8"))) if project.is_file() else {}
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration in {directory} cannot be read: {error}") from error
+        return converter(value)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{where}: {error}") if where else error from None
+
+
+def _of_environment() -> Mapping[str, _Setting]:
+    names = {attribute.name: f"STANCHION_{attribute.name.upper()}" for attribute in fields(Config)}
+    return {name: (os.environ[where], where) for name, where in names.items() if os.environ.get(where)}
+
+
+def _of_file(directory: "Path | None") -> Mapping[str, _Setting]:
+    """The settings in the first of the two files there is."""
+    from pathlib import Path  # only a program that makes an application pays for it
+
+    # Relative to the working directory unless one is given: it may be gone, and then there is no file in it.
+    own, project = (Path(directory or "", name) for name in ("stanchion.toml", "pyproject.toml"))
+    if (settings := _read(own)) is not None:
+        return _from(settings, str(own.absolute()))
+    if (whole := _read(project)) is None:
+        return {}
+    settings, where = _tool(whole), f"[tool.stanchion] in {project.absolute()}"
     if not isinstance(settings, dict):
-        raise ConfigError(f"[tool.stanchion] in {project} is a table of settings, not {settings!r}")
-    return settings
+        raise ConfigError(f"{where} is a table of settings, not {settings!r}")
+    return _from(settings, where)
+
+
+def _from(settings: Mapping[str, Any], where: str) -> Mapping[str, _Setting]:
+    return {name: (value, where) for name, value in settings.items()}
+
+
+def _read(file: "Path") -> dict[str, Any] | None:
+    """What a file of settings says; `None` if there is no such file, or none that could be seen."""
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file.absolute()} cannot be read: {error}") from error
+    except OSError as error:
+        if _is_file(file):
+            raise ConfigError(f"{file.absolute()} cannot be read: {error.strerror}") from error
+        return None
+
+
+def _is_file(path: "Path") -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the directory may not be searched
+        return False
 
 
 def _tool(project: Mapping[str, Any]) -> Any:

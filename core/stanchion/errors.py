@@ -7,6 +7,7 @@ edge and kept as the cause.
 from datetime import timedelta
 
 from stanchion.states import Event, State
+from stanchion.texts import shown
 
 
 def _restored(
@@ -19,7 +20,13 @@ def _restored(
 
 
 class StanchionError(Exception):
-    """The root: catch this to catch everything Stanchion raises on purpose. All of them can be pickled."""
+    """The root: catch this to catch everything Stanchion raises on purpose. All of them can be pickled.
+
+    Messages may quote what is stored; their text is escaped, so that it is one line of printable characters.
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restored, (type(self), self.args, self.__dict__)

@@ -13,6 +13,7 @@ from stanchion.retries import duration
 from stanchion.running import Progress
 from stanchion.states import State
 from stanchion.steps import Steps
+from stanchion.texts import shown
 
 R = TypeVar("R")
 
@@ -228,10 +229,10 @@ class Job(Generic[R]):
 
     def __repr__(self) -> str:
         if not isinstance(self._record, Record):
-            return f"<Job {self.id} {self.state}>"
+            return f"<Job {shown(self.id)} {self.state}>"
         attempts, of = self.attempts, policy_of(self._record.spec).retries + 1
         number = min(attempts + (self.state is State.RUNNING), of)
-        return f"<Job {self.id} {self.state}, attempt {number} of {of}>"
+        return f"<Job {shown(self.id)} {self.state}, attempt {number} of {of}>"
 
 
 def _updated(priority: int | None, delay: float | timedelta | None, at: datetime | None) -> Updated:

@@ -2,7 +2,8 @@
 
 Observing hooks are in the past tense: what they tell of has happened, and nothing they do can change or lose it.
 They run on whichever thread changed the job, so they must be thread-safe and do no I/O; collect, and flush in
-`tick`. A hook that raises is logged with its plugin's name and counted, and the next one is called.
+`tick`. A hook that raises is logged with its plugin's name and counted, and the next one is called. That holds for
+whatever it raises, `SystemExit` and `CancelledError` as well; only a Ctrl-C is passed on to who called `enqueue`.
 
 A plugin is an object or module whose functions carry `@hookimpl` and the names below; each may take fewer
 arguments than its specification.

@@ -1,12 +1,13 @@
 """What a handler may return instead of a result, to say what shall become of its job."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from attrs import field, frozen
 
 from stanchion.errors import InvalidArgument
-from stanchion.payloads import text
+from stanchion.payloads import Failure, failure_of, text
 from stanchion.retries import duration
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +50,9 @@ class Retry:
     reason: str = field(default="", converter=_reason)
     """Why, for the job's errors."""
 
+    error: BaseException | None = field(factory=sys.exception, init=False, eq=False, repr=False)
+    """The exception that led to it, if it was made inside an `except`: its traceback is kept with the job."""
+
 
 @frozen
 class Snooze:
@@ -73,6 +77,28 @@ class Fail:
     reason: str = field(default="", converter=_reason)
     """Why, for the job's errors."""
 
+    error: BaseException | None = field(factory=sys.exception, init=False, eq=False, repr=False)
+    """The exception that led to it, if it was made inside an `except`: its traceback is kept with the job."""
+
 
 Outcome = Retry | Snooze | Cancel | Fail
 """A handler's word on its job."""
+
+
+def failure_by(outcome: Retry | Fail, run: int) -> Failure:
+    """Return why a run failed that ended by an outcome.
+
+    Its type is the outcome's name. Its message is the reason; without one, the exception that was being handled. Its
+    traceback is that exception's.
+
+    Args:
+        outcome: What the handler returned.
+
+        run: The number of the run it ended.
+    """
+    name = type(outcome).__name__
+    if outcome.error is None:
+        return Failure(name, outcome.reason, run=run)
+    cause = failure_of(outcome.error, run)
+    reason = outcome.reason or f"{cause.type}: {cause.message}".rstrip(": ")
+    return Failure(name, text(reason, "a reason"), cause.traceback, run=run)

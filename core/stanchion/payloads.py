@@ -11,7 +11,6 @@ a job under a key of the caller's own, so that its repetition recognises what it
 
 import math
 import re
-import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -22,6 +21,9 @@ import msgspec
 
 from stanchion.errors import InvalidArgument, PayloadError
 from stanchion.retries import LONGEST, Backoff, Exponential, Fixed, Policy
+from stanchion.roundtrip import loss
+from stanchion.texts import clipped
+from stanchion.tracebacks import name_of, printed, text_of
 
 LARGEST: Final = 1 << 20
 """Bytes: the largest arguments, result or saved data; a queue is no object store."""
@@ -30,10 +32,10 @@ DEEPEST: Final = 64
 """How many lists and objects may be nested."""
 
 LONGEST_MESSAGE: Final = 4 << 10
-"""Characters kept of an error's message."""
+"""Bytes of UTF-8 kept of an error's message."""
 
 LONGEST_TRACEBACK: Final = 32 << 10
-"""Characters kept of an error's traceback, from its end."""
+"""Bytes of UTF-8 kept of an error's traceback; see `stanchion.tracebacks` for what is left out."""
 
 _NOT_FINITE: Final = re.compile(rb'null|"nan"|"-?inf"')
 """What msgspec may have written for NaN or an infinity: as a value, or as the key of an object."""
@@ -54,6 +56,19 @@ def encode(value: object, what: str) -> bytes:
         what: What it is, as the error shall name it.
 
     Raises:
+        PayloadError: It cannot be encoded, is not finite, nested deeper than `DEEPEST`, larger than `LARGEST`, or
+            has keys that differ but are one in JSON.
+    """
+    payload = encode_plain(value, what)
+    if msgspec.json.encode(msgspec.json.decode(payload)) != payload and _keys_collide(payload):
+        raise PayloadError(f"{what} cannot be stored as JSON: two keys of a dict are the same text there")
+    return payload
+
+
+def encode_plain(value: object, what: str) -> bytes:
+    """A value as JSON that a `misfit` will be asked about; `encode` is for values without a hint.
+
+    Raises:
         PayloadError: It cannot be encoded, is not finite, nested deeper than `DEEPEST` or larger than `LARGEST`.
     """
     try:
@@ -62,6 +77,34 @@ def encode(value: object, what: str) -> bytes:
         raise PayloadError(f"{what} cannot be stored as JSON: {error or type(error).__name__}") from error
     check(payload, value, what)
     return payload
+
+
+def _keys_collide(payload: bytes) -> bool:
+    import json  # msgspec keeps the last of equal keys; needed only if a payload does not come back the same
+
+    lost: list[int] = []
+    json.loads(payload, object_pairs_hook=lambda pairs: lost.append(len(pairs) - len(dict(pairs))))
+    return any(lost)
+
+
+def misfit(payload: bytes, value: object, decoder: msgspec.json.Decoder[Any]) -> str | None:
+    """Say why a value would not come back equal.
+
+    Args:
+        payload: The value as JSON.
+
+        value: The value.
+
+        decoder: What the payload will be decoded by.
+
+    Returns:
+        `None` if it comes back equal, as `stanchion.roundtrip` defines it; otherwise what differs, and where.
+    """
+    try:
+        back = decoder.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return str(error)
+    return loss(value, back, payload)
 
 
 def check(payload: bytes, value: object, what: str) -> None:
@@ -243,7 +286,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it said."""
 
     traceback: str = ""
-    """Where it was raised."""
+    """Where it was raised, and what led to it, as Python prints it."""
 
     run: int = 0
     """Which run it ended."""
@@ -254,16 +297,20 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def failure_of(error: BaseException, run: int) -> Failure:
-    """An exception as text, shortened to bounds that no exception can exceed, even one whose `str` raises."""
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001  # a handler's exception may do anything when asked for its text
-        message = f"<its text cannot be had: {type(broken).__name__}>"
-    trace = "".join(traceback.format_tb(_of_handler(error.__traceback__)))
+    """Return an exception as text. Never raises, whatever the exception does when it is asked.
+
+    Its traceback is what Python prints: with causes, notes and the members of a group. Of a long one the end is
+    kept, which says where the exception was raised; of a group the beginning, which says how it came about.
+
+    Args:
+        error: What the handler raised.
+
+        run: The number of the run it ended.
+    """
     return Failure(
-        type=_text(type(error).__qualname__),
-        message=_text(message[:LONGEST_MESSAGE]),
-        traceback=_text(trace[-LONGEST_TRACEBACK:]),
+        type=clipped(name_of(error), LONGEST_MESSAGE),
+        message=clipped(text_of(error), LONGEST_MESSAGE),
+        traceback=printed(error, LONGEST_TRACEBACK, _of_handler),
         run=run,
     )
 
@@ -272,25 +319,21 @@ def _of_handler(trace: TracebackType | None) -> TracebackType | None:
     """A traceback without the worker's own frames, which lead up to the handler."""
     ours = ("stanchion.worker.", "concurrent.futures.")
     while trace is not None and trace.tb_next is not None:
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith(ours):
+        if not str(trace.tb_frame.f_globals.get("__name__")).startswith(ours):
             break
         trace = trace.tb_next
     return trace
 
 
 def text(value: object, what: str) -> str:
-    """A short text of a caller's, fit for every store: cut at `LONGEST_MESSAGE`, lone surrogates escaped.
+    """Return a short text of a caller's, fit for every store: cut at `LONGEST_MESSAGE`, lone surrogates escaped.
 
     Raises:
         InvalidArgument: It is no text.
     """
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is a text, not {value!r}")
-    return _text(value[:LONGEST_MESSAGE])
-
-
-def _text(value: str) -> str:
-    return value.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be stored
+    return clipped(value, LONGEST_MESSAGE)
 
 
 class Happening(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,18 +1,19 @@
 """The plugin manager: loads the plugins that are listed, and calls their hooks one by one."""
 
-import logging
 import threading
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 import pluggy
 
 from stanchion import hookspecs
-from stanchion.errors import ConfigError
+from stanchion.errors import ConfigError, StanchionError
 from stanchion.extensions import installed
+from stanchion.logs import logger
 
-_log: Final = logging.getLogger("stanchion.plugins")
+_log: Final = logger("stanchion.plugins")
 
 GROUP: Final = "stanchion.plugins"
 """The entry-point group that plugins are found in by name."""
@@ -72,18 +73,34 @@ class Plugins:
         return bool(self._each(hook))
 
     def tell(self, hook: str, **arguments: object) -> None:
-        """Call an observing hook of every plugin; one that raises is logged and counted, the others are called."""
+        """Call an observing hook of every plugin; one that raises is logged and counted, the others are called.
+
+        Whatever a hook raises ends here: the keeper and the delivery of outcomes must go on. Only a Ctrl-C that
+        comes while a caller's own thread is in a hook is passed on to that caller.
+        """
         for name, caller in self._each(hook):
             try:
                 caller(**arguments)
-            except Exception:  # noqa: BLE001 - a plugin must never lose a job, whatever it does
+            except BaseException as error:
                 with self._counting:
                     self.failures[name] = self.failures.get(name, 0) + 1
+                if isinstance(error, KeyboardInterrupt) and _in_callers_thread():
+                    raise
                 _log.exception("plugin %s raised in hook %s", name, hook)
 
     def around(self, job: Any) -> list[AbstractContextManager[Any]]:
-        """The context managers to enter around a handler, outermost first."""
-        return [manager for _, caller in self._each("around_job") for manager in caller(job=job)]
+        """Return the context managers to enter around a handler, outermost first.
+
+        Raises:
+            StanchionError: A hook raised something that is no `Exception`, such as `CancelledError`, which must not
+                be taken for a cancellation of the handler. The context managers raise it for the same reason.
+            TypeError: A hook returned no context manager.
+        """
+        around: list[AbstractContextManager[Any]] = []
+        for name, caller in self._each("around_job"):
+            with _isolated(name):
+                around += [_Around(name, manager) for manager in caller(job=job)]
+        return around
 
     def _each(self, hook: str) -> list[tuple[str, Any]]:
         callers = self._callers.get(hook)
@@ -108,6 +125,52 @@ class Plugins:
         """What the log names a plugin by: as it was listed, or by its class; pluggy itself would use its address."""
         name = self._manager.get_name(plugin)
         return type(plugin).__name__ if name is None or name == str(id(plugin)) else name
+
+
+class _Around(AbstractContextManager[Any]):
+    """A plugin's context manager, isolated."""
+
+    def __init__(self, plugin: str, manager: Any) -> None:
+        if not isinstance(manager, AbstractContextManager):
+            raise TypeError(f"plugin {plugin}: around_job must return a context manager, not {manager!r}")
+        self._plugin = plugin
+        self._manager: AbstractContextManager[Any] = manager
+
+    def __enter__(self) -> Any:
+        with _isolated(self._plugin):
+            return self._manager.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        with _isolated(self._plugin, passing=error):
+            return self._manager.__exit__(kind, error, trace)
+
+
+@contextmanager
+def _isolated(plugin: str, passing: BaseException | None = None) -> Iterator[None]:
+    """Turn what is no `Exception` into one, but for what the handler itself raised."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if error is passing:
+            raise
+        raise StanchionError(f"plugin {plugin} raised {type(error).__name__} in hook around_job") from error
+
+
+def _in_callers_thread() -> bool:
+    """Whether this is the main thread, and no worker's loop runs on it."""
+    import asyncio
+
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _load(name: str) -> object:

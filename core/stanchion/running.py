@@ -14,6 +14,7 @@ from stanchion.errors import InvalidArgument, StanchionError, Stopped
 from stanchion.jobs import Record
 from stanchion.payloads import decode, encode, text
 from stanchion.retries import Policy
+from stanchion.texts import shown
 
 LOGGED: Final = 16 << 10
 """Bytes of log sent at a time: the newest lines. With a hundred entries kept, a job's log stays below 2 MiB."""
@@ -186,7 +187,7 @@ class RunningJob:
             self._notes[note] = value
 
     def __repr__(self) -> str:
-        return f"<RunningJob {self.id} run {self.run}, attempt {self.attempt} of {self.policy.retries + 1}>"
+        return f"<RunningJob {shown(self.id)} run {self.run}, attempt {self.attempt} of {self.policy.retries + 1}>"
 
 
 def _positive(timeout: float | timedelta) -> float:

@@ -1,9 +1,5 @@
-"""Tasks: registered functions, the options of their jobs, and the binding of arguments to their signatures."""
+"""Tasks: registered functions, and the options of their jobs."""
 
-import copy
-import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,12 +8,14 @@ from typing import Any, Final, Self
 import msgspec
 from attrs import evolve, field, fields, frozen
 
-from stanchion.errors import ConfigError, InvalidArgument, PayloadError
+from stanchion import callables
+from stanchion.errors import InvalidArgument
 from stanchion.jobs import Item, check_key, check_priority, new_key
-from stanchion.outcomes import Outcome, aware
-from stanchion.payloads import Unreadable, check, encode_policy, encode_spec
+from stanchion.outcomes import aware
+from stanchion.payloads import encode_policy, encode_spec
 from stanchion.queues import check_name
 from stanchion.retries import Backoff, Exponential, Fixed, Policy, Until, duration
+from stanchion.signatures import Signature
 from stanchion.states import State
 
 _DEFAULT: Final = Policy()
@@ -209,139 +207,6 @@ def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-class Signature:
-    """How a handler's arguments become JSON and back: one object, a field for each parameter.
-
-    The work is done by a msgspec struct made after the signature: it binds, checks and converts in C.
-    """
-
-    def __init__(self, task: str, handler: Callable[..., Any]) -> None:
-        self._task = task
-        try:
-            self._signature = inspect.signature(handler)
-            hints = typing.get_type_hints(handler, include_extras=True)
-            parameters = list(self._signature.parameters.values())
-            self._plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
-            self._struct = msgspec.defstruct(
-                "Arguments",
-                [_field(one, hints) for one in parameters],
-                forbid_unknown_fields=True,
-                kw_only=not self._plain,
-            )
-            self._decoder = msgspec.json.Decoder(self._struct)
-            self.returns = _result_hint(hints.get("return", Any))
-            msgspec.json.Decoder(self.returns)
-        except (TypeError, ValueError, NameError, RuntimeError) as error:
-            raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
-        self._kinds = [(one.name, one.kind) for one in parameters]
-
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Bind arguments as a call would, and encode them.
-
-        Raises:
-            PayloadError: They do not fit the signature or its type hints, or cannot be stored as JSON.
-        """
-        what = f"the arguments of task {self._task}"
-        try:
-            bound = self._struct(*args, **kwargs) if self._plain else self._bind(args, kwargs)
-            payload = msgspec.json.encode(bound)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise PayloadError(f"{what}: {error or type(error).__name__}") from error
-        check(payload, bound, what)
-        try:
-            self._decoder.decode(payload)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise PayloadError(f"{what} do not fit its signature {self._signature}: {error}") from error
-        return payload
-
-    def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Stored arguments, restored by the type hints, as they are passed to the handler.
-
-        Raises:
-            Unreadable: They do not fit the signature.
-        """
-        bound = self._restored(payload)
-        if self._plain:
-            return msgspec.structs.astuple(bound), {}
-        return self._unbind(bound)
-
-    def named(self, payload: bytes | msgspec.Raw) -> dict[str, Any]:
-        """Stored arguments, restored by the type hints, by the names of their parameters.
-
-        Raises:
-            Unreadable: They do not fit the signature.
-        """
-        return msgspec.structs.asdict(self._restored(payload))
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the parameters."""
-        return [name for name, _ in self._kinds]
-
-    def _restored(self, payload: bytes | msgspec.Raw) -> msgspec.Struct:
-        try:
-            return self._decoder.decode(payload)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise Unreadable(
-                f"stored arguments do not fit task {self._task}{self._signature}: {error}"
-            ) from error
-
-    def __str__(self) -> str:
-        return f"{self._task}{self._signature}"
-
-    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> msgspec.Struct:
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return self._struct(**bound.arguments)
-
-    def _unbind(self, bound: msgspec.Struct) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for name, kind in self._kinds:
-            value = getattr(bound, name)
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                args.extend(value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                kwargs.update(value)
-            elif kind is inspect.Parameter.KEYWORD_ONLY:
-                kwargs[name] = value
-            else:
-                args.append(value)
-        return tuple(args), kwargs
-
-
-def _field(one: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    hint = hints.get(one.name, Any)
-    if one.kind is one.VAR_POSITIONAL:
-        return one.name, tuple[hint, ...], ()  # type: ignore[valid-type]  # a hint known at run time only
-    if one.kind is one.VAR_KEYWORD:
-        return one.name, dict[str, hint], msgspec.field(default_factory=dict)  # type: ignore[valid-type]  # as above
-    if one.default is one.empty:
-        return one.name, hint, msgspec.NODEFAULT
-    default = one.default
-    _check_default(one.name, default, hint)
-    if isinstance(default, str | int | float | bytes | None):
-        return one.name, hint, default
-    return one.name, hint, msgspec.field(default_factory=lambda: copy.copy(default))
-
-
-def _check_default(name: str, default: object, hint: Any) -> None:
-    """Refuse a default that could not be stored and come back: it is stored with every job that relies on it."""
-    try:
-        msgspec.json.decode(msgspec.json.encode(default), type=hint)
-    except (msgspec.DecodeError, TypeError, ValueError) as error:
-        raise TypeError(f"the default of {name}: {error}") from error
-
-
-def _result_hint(hint: Any) -> Any:
-    """What a result is restored by: outcomes among what a handler may return are never stored."""
-    outcomes = typing.get_args(Outcome)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        stored = [one for one in typing.get_args(hint) if one not in outcomes]
-        return typing.Union[tuple(stored)] if stored else None  # noqa: UP007 - members known at run time only
-    return Any if hint in (*outcomes, typing.NoReturn, typing.Never) else hint
-
-
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task: what a worker needs to run its jobs."""
 
@@ -365,18 +230,16 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         """Define a task for a function.
 
         Raises:
-            ConfigError: It yields instead of returning, or its signature cannot be used.
+            ConfigError: It cannot be called as a function, yields, hides that it is async, or its signature cannot
+                be used.
             InvalidArgument: The name or an option cannot be used.
         """
-        name = getattr(handler, "__name__", "") if name is None else name
-        if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
-            raise InvalidArgument(f"a task is named by 1 to 256 printable characters, not {name!r}")
-        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-            raise ConfigError(f"task {name} cannot be registered: a handler returns, it does not yield")
+        callables.check(handler)
+        name = callables.name_of(handler, name)
         return cls(
             name=name,
             handler=handler,
             options=Options.of(options),
-            signature=Signature(name, handler),
-            is_async=inspect.iscoroutinefunction(handler),
+            signature=Signature(name, handler, [one.name for one in fields(Options)]),
+            is_async=callables.is_async(handler),
         )

@@ -52,6 +52,7 @@ class Life:
         assert self.fork.kill() == KILLED
 
 
+@pytest.mark.timeout(1_200)  # for as many kills as one asks for
 def test_nothing_acknowledged_is_lost(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """However many processes are killed, what they were answered stands, the file is sound, and the rest is done."""
     path, journal = tmp_path / "jobs.db", tmp_path / "journal"

@@ -21,6 +21,7 @@ from support.waiting import eventually
 JOBS = 500
 
 
+@pytest.mark.timeout(1_200)  # for as long a race as one asks for
 def test_two_processes_of_four_threads_race(
     tmp_path: Path, pytestconfig: pytest.Config, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

@@ -93,6 +93,22 @@ def test_jobs_that_end_without_a_run_add_no_time() -> None:
     assert stats.snapshot()["mail"].mean == timedelta(0)
 
 
+@pytest.mark.parametrize("outcome", ["completed", "failed", "retrying", "timed_out"])
+def test_a_run_adds_its_time_however_it_ended(outcome: str) -> None:
+    """Two runs of one and three seconds, whatever became of them."""
+    stats, record = Stats(), a_record(task="mail")
+    for seconds in (3, 1):
+        getattr(stats, f"job_{outcome}")(record, timedelta(seconds=seconds))
+
+    found = stats.snapshot()["mail"]
+    assert (getattr(found, outcome), found.runs) == (2, 2)
+    assert (found.total, found.mean, found.longest) == (
+        timedelta(seconds=4),
+        timedelta(seconds=2),
+        timedelta(seconds=3),
+    )
+
+
 def test_a_timed_out_job_is_counted() -> None:
     """A job whose last attempt ran past its limit."""
     stats = Stats()

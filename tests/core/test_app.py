@@ -13,8 +13,10 @@ from stanchion import (
     JobFailed,
     JobNotFound,
     ResultTimeout,
+    Retry,
     Stanchion,
     State,
+    current_job,
     hookimpl,
     results,
 )
@@ -313,11 +315,11 @@ def test_waiting_ends(add):
 
 
 def test_a_job_that_did_not_complete_has_no_result(app):
-    """The error tells its state, and its last error if there is one."""
+    """The error tells its state, and the last of its errors if there are any."""
 
     @app.task
-    def broken() -> Fail:
-        return Fail("no such user")
+    def broken() -> Retry | Fail:
+        return Fail("no such user") if current_job().attempt == 2 else Retry(0, "busy")
 
     failed, cancelled = broken.enqueue(), broken.using(delay=60).enqueue().cancel()
     drain(app)

@@ -1,18 +1,19 @@
 """The command line: what it prints, what it hides, and how it exits."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from stanchion import Job, Stanchion, current_job
+from stanchion import Job, Stanchion, StanchionError, current_job
 from stanchion.cli.commands import stanchion
-from stanchion.cli.terminal import shown
 from stanchion.worker import Worker
 from support.stores import own_namespace
 
@@ -207,10 +208,28 @@ def test_what_is_stored_cannot_write_on_the_terminal(app: Stanchion) -> None:
     assert all(character.isprintable() or character == "\n" for character in output)
 
 
-def test_escaping_leaves_text_of_any_language() -> None:
-    """What can be printed stays; what cannot, even half a character, is named."""
-    assert shown("Grüße, 世界 🎉") == "Grüße, 世界 🎉"
-    assert shown("a\tb\nc\x00\ud800") == r"a\tb\nc\x00\ud800"
+@pytest.mark.parametrize("args", [["info"], ["info", "--json"]])
+def test_queues_cannot_write_on_the_terminal(app: Stanchion, args: list[str], redis_url: str) -> None:
+    """Their names come from the store, which may have other writers."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(f"{app.config.namespace}:queues", "evil\x1b]0;owned\x07\r\nforged")
+    output = run(*args).output
+
+    assert "evil" in output
+    assert all(character.isprintable() or character == "\n" for character in output)
+
+
+def test_a_refusal_cannot_write_on_the_terminal(app: Stanchion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may quote what is stored."""
+
+    def refuse(_: Stanchion, job_id: str) -> None:
+        raise StanchionError(f"job {job_id} is damaged: \x1b[2J\r\nforged")
+
+    monkeypatch.setattr(Stanchion, "job", refuse)
+    result = run("show", "mail:1")
+
+    assert result.exit_code == 1
+    assert result.output == "Error: job mail:1 is damaged: \\x1b[2J\\r\\nforged\n"
 
 
 @pytest.mark.parametrize("args", [["info"], ["show", "mail:1"], ["demo"]])
@@ -224,6 +243,64 @@ def test_a_password_is_never_printed(args: list[str], tmp_path: Any, monkeypatch
     assert "127.0.0.1:1 did not answer" in result.output
     assert "s3c" not in result.output
     assert "ret@" not in result.output
+
+
+def stanchion_process(
+    *args: str, stdout: int | IO[bytes] = subprocess.PIPE, **environment: str
+) -> "subprocess.CompletedProcess[bytes]":
+    """The outcome of the command as it is installed, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from stanchion.cli import main; main()", *args],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+def test_a_terminal_without_a_character_shows_its_code(app: Stanchion, encoding: str) -> None:
+    """The arrow of the history, and whatever is stored."""
+    job = a_job(app, text="世界 went → wrong")
+    found = stanchion_process("show", job.id, PYTHONIOENCODING=encoding)
+
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert b"fail" in found.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["info"], ["info", "--json"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_one_line(
+    app: Stanchion, args: list[str], unbuffered: str
+) -> None:
+    """And exit code 1, so that a script does not go on with half an answer."""
+    with Path("/dev/full").open("wb") as full:
+        found = stanchion_process(*args, stdout=full, PYTHONUNBUFFERED=unbuffered)
+
+    assert found.returncode == 1
+    assert found.stderr == b"Error: the output could not be written: No space left on device\n"
+
+
+def test_a_reader_that_has_left_is_no_error_to_speak_of(app: Stanchion) -> None:
+    """As after `stanchion show … | head`: exit code 1, and nothing else."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    found = stanchion_process("info", "--json", stdout=writes)
+    os.close(writes)
+
+    assert (found.returncode, found.stderr) == (1, b"")
+
+
+def test_an_output_that_is_closed_is_no_error(app: Stanchion) -> None:
+    """As with `>&-`: nobody asked to be told anything."""
+    found = python(
+        "import os, sys; sys.argv = ['stanchion', 'info']\n"
+        "sys.stdout = None\n"
+        "from stanchion.cli import main; main()"
+    )
+
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_a_scheme_without_a_backend_is_refused() -> None:

@@ -1,11 +1,13 @@
 """Configuration: layers, and what they refuse."""
 
+import errno
 from datetime import timedelta
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
-from stanchion import config
+from stanchion import Stanchion, config
 from stanchion.config import Config, open_backend, redacted
 from stanchion.errors import ConfigError, InvalidArgument
 from stanchion_memory import MemoryBackend
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_refused(directory, data):
     """With the place it was looked for."""
     (directory / "stanchion.toml").write_bytes(data)
 
-    with pytest.raises(ConfigError, match=f"^the configuration in {directory} cannot be read: "):
+    with pytest.raises(ConfigError, match=f"^{directory}/stanchion.toml cannot be read: "):
         Config.load({})
 
 
@@ -90,9 +92,85 @@ def test_an_unknown_setting_names_the_known_ones(directory):
     (directory / "stanchion.toml").write_text("leese = 5\n")
 
     with pytest.raises(
-        ConfigError, match="^no setting is named 'leese'; there are: backend, namespace, plugins"
+        ConfigError,
+        match=f"^{directory}/stanchion.toml: no setting is named 'leese'; there are: backend, namespace",
     ):
         Config.load({})
+    with pytest.raises(ConfigError, match="^no setting is named 'leese'; there are: backend, namespace"):
+        Config.load({"leese": 5}, directory / "elsewhere")
+
+
+def test_a_bad_value_in_the_environment_names_the_variable(monkeypatch):
+    """It may have been set far away from the program."""
+    monkeypatch.setenv("STANCHION_LEASE", "30s")
+
+    with pytest.raises(
+        InvalidArgument, match="^STANCHION_LEASE: lease must be seconds or a timedelta, not '30s'$"
+    ):
+        Config.load({})
+    assert Config.load({"lease": 5}).lease == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("stanchion.toml", "lease = '30s'", "{}/stanchion.toml"),
+        ("pyproject.toml", "[tool.stanchion]\nlease = '30s'", r"\[tool.stanchion\] in {}/pyproject.toml"),
+    ],
+)
+def test_a_bad_value_in_a_file_names_the_file(directory, name, text, where):
+    """There may be several."""
+    (directory / name).write_text(text)
+
+    with pytest.raises(InvalidArgument, match=f"^{where.format(directory)}: lease must be seconds"):
+        Config.load({})
+
+
+def test_a_program_needs_no_working_directory(directory):
+    """It may have been removed under a service; then there is no file of settings in it."""
+    directory.rmdir()
+
+    assert Config.load({"namespace": "shop"}).namespace == "shop"
+    assert Stanchion("memory://", plugins=()).config.backend == "memory://"
+
+
+def test_a_file_beside_a_program_needs_a_working_directory(directory):
+    """The error says how to do without."""
+    directory.rmdir()
+
+    with pytest.raises(
+        ConfigError, match="^cannot find 'jobs.db': the working directory is gone; name the file by"
+    ):
+        Stanchion("sqlite:///jobs.db", plugins=())
+
+
+def test_a_directory_that_may_not_be_searched_has_no_settings(directory, monkeypatch):
+    """As after sudo; whether there is a file cannot be known."""
+    (directory / "stanchion.toml").write_text("lease = 7")
+    monkeypatch.setattr(Path, "read_text", not_permitted)
+    monkeypatch.setattr(Path, "is_file", not_permitted)
+
+    assert Config.load({}) == Config()
+
+
+def test_a_file_that_may_not_be_read_is_refused(directory, monkeypatch):
+    """Its settings were meant to be followed."""
+    (directory / "stanchion.toml").write_text("lease = 7")
+    monkeypatch.setattr(Path, "read_text", not_permitted)
+
+    with pytest.raises(ConfigError, match=f"^{directory}/stanchion.toml cannot be read: Permission denied$"):
+        Config.load({})
+
+
+def test_a_directory_by_a_file_s_name_has_no_settings(directory):
+    """Only files have."""
+    (directory / "stanchion.toml").mkdir()
+
+    assert Config.load({}) == Config()
+
+
+def not_permitted(*_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_an_empty_variable_sets_nothing(monkeypatch):

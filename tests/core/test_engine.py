@@ -1,11 +1,9 @@
 """The engine: it decides again when others were quicker, and knows its own changes again after a lost reply."""
 
-from datetime import timedelta
-
 import pytest
 
 from stanchion.changes import Applied, Refusal, Refused
-from stanchion.decisions import CancelAsked, Completed, Deleted, Failed, Released
+from stanchion.decisions import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
 from stanchion.engine import Engine, Report
 from stanchion.errors import Contended, JobNotFound, LeaseLost, Unavailable
 from stanchion.plugins import Plugins
@@ -79,16 +77,20 @@ def told(engine, record, signal):
     [
         (Completed(result=b"1"), State.COMPLETED),
         (Failed(failure=a_failure()), State.RETRYING),
+        (Failed(failure=a_failure(), for_good=True), State.FAILED),
+        (TimedOut(failure=a_failure()), State.RETRYING),
+        (Cancelled(), State.CANCELLED),
         (Released(), State.QUEUED),
     ],
 )
 def test_an_outcome_whose_reply_was_lost_was_recorded(engine, backend, witness, signal, state):
-    """The repetition is refused, and the job's history says by whose claim it was settled."""
+    """The repetition is refused, the job's history says by whose claim it was settled, and plugins hear of it once."""
     record = claimed(engine)
     backend.lost_replies = 1
 
     assert isinstance(told(engine, record, signal), Applied)
     assert engine.run(engine.get(record.id)).state is state
+    assert witness.saw == ["enqueued", "claimed", "released" if state is State.QUEUED else state.value]
 
 
 def test_an_outcome_is_recorded_once(engine):
@@ -109,13 +111,14 @@ def test_an_outcome_is_decided_again_if_somebody_cancelled(engine):
     assert engine.run(engine.get(record.id)).state is State.CANCELLED
 
 
-def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend):
-    """Cancelling a cancelled job would be illegal; this one was cancelled by this very call."""
+def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend, witness):
+    """Cancelling a cancelled job would be illegal; this one was cancelled by this very call. Plugins hear of it."""
     engine.run(engine.insert([an_item()]))
     backend.lost_replies = 1
     record = engine.run(engine.ask("mail:1", CancelAsked()))
 
     assert record.state is State.CANCELLED
+    assert witness.saw == ["enqueued", "cancelled"]
 
 
 def test_a_deletion_whose_reply_was_lost_has_happened(engine, backend):
@@ -150,16 +153,28 @@ def test_an_outcome_that_others_keep_from_being_recorded_is_not_given_up():
 
 def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
     """In batches; and the hooks hear of each."""
-    engine.run(
-        engine.insert(
-            an_item(id=f"mail:{number}", state=State.SCHEDULED, clock=timedelta(seconds=1))
-            for number in range(250)
-        )
-    )
+    engine.run(engine.insert(an_item(id=f"mail:{number}") for number in range(250)))
+    for _ in range(3):
+        engine.run(engine.claim(["mail"], 100, "worker-1", LEASE))
     early = engine.run(engine.sweep(["mail"]))
-    clock.advance(1)
+    clock.advance(LEASE)
 
     assert (early, engine.run(engine.sweep(["mail"])), engine.run(engine.sweep(["mail"]))) == (0, 250, 0)
+    assert witness.saw.count("lost") == 250
+
+
+@pytest.mark.parametrize(
+    "spec", [b"", b"\xff", b'j1{"args":{},"policy":{"retries":-1}}', b'j1{"args":{},"policy":[]}']
+)
+def test_a_spec_that_cannot_be_read_stops_no_sweep(engine, clock, spec):
+    """Its job ends, and those beside it are queued again."""
+    engine.run(engine.insert([an_item(id="mail:1"), an_item(id="mail:2", spec=spec), an_item(id="mail:3")]))
+    engine.run(engine.claim(["mail"], 3, "worker-1", LEASE))
+    clock.advance(LEASE)
+
+    assert engine.run(engine.sweep(["mail"])) == 3
+    states = [engine.run(engine.get(f"mail:{number}")).state for number in (1, 2, 3)]
+    assert states == [State.QUEUED, State.FAILED, State.QUEUED]
 
 
 def test_a_lost_job_is_queued_again_and_told_of(engine, clock, witness):

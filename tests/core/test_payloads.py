@@ -276,6 +276,37 @@ def test_no_spec_stops_a_sweep(spec):
     assert all(isinstance(policy, Policy) for policy in policies)
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "wait_ms", "x"]), inner)
+    ),
+    max_leaves=4,
+)
+NAMES = [
+    "retries",
+    "max_lost",
+    "backoff",
+    "timeout_ms",
+    "keep_ms",
+    "keep_failed_ms",
+    "unique",
+    "unique_until",
+]
+
+
+@given(policy=JSON | st.dictionaries(st.sampled_from(NAMES), JSON | st.just({"kind": "fixed", "wait_ms": 5})))
+def test_no_policy_stops_a_sweep(policy):
+    """Whatever stands where a policy is expected."""
+    found = policy_of(encode_spec(b"{}", msgspec.json.encode(policy)))
+
+    assert isinstance(found, Policy)
+
+
 def test_a_policy_of_a_later_version_is_read_as_far_as_known():
     """Fields that are not known yet are passed over."""
     policy = policy_of(b'j1{"args":{},"policy":{"retries":5,"colour":"red"},"more":1}')
@@ -329,7 +360,18 @@ def test_failures_are_bounded():
 
     assert len(long.message) == LONGEST_MESSAGE
     assert len(stacked.traceback) <= LONGEST_TRACEBACK
-    assert stacked.traceback.rstrip().endswith('raise ValueError("at the bottom")')
+    assert stacked.traceback.endswith("ValueError: at the bottom\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 100_000, "€" * 100_000, "\ud800" * 100_000], ids=["ascii", "wide", "broken"]
+)
+def test_bounds_are_bytes(text):
+    """However many of them a character takes; none is cut in half."""
+    failure = failure_of(raised(ValueError(text)), 1)
+
+    assert LONGEST_MESSAGE - 3 <= len(failure.message.encode()) <= LONGEST_MESSAGE
+    assert "\ufffd" not in failure.message
 
 
 def test_a_failure_with_a_lone_surrogate_can_be_stored():

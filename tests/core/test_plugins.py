@@ -1,16 +1,18 @@
 """Plugins: each hook is called, each plugin on its own, and none can lose a job."""
 
+import asyncio
 import logging
 import threading
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import timedelta
 
 import pytest
 
 from stanchion import hookimpl, hookspecs
-from stanchion.errors import ConfigError
+from stanchion.errors import ConfigError, StanchionError
 from stanchion.plugins import Plugins
 from stanchion.retries import Policy
 from stanchion.running import RunningJob
@@ -154,6 +156,62 @@ def test_a_plugin_that_raises_is_logged_and_counted_and_the_others_are_called(ca
     assert "ValueError: no mail:1" in caplog.text
 
 
+NO_EXCEPTIONS = [SystemExit, GeneratorExit, asyncio.CancelledError, BaseException, KeyboardInterrupt]
+
+
+def raising(error):
+    def hook():
+        raise error
+
+    return hook
+
+
+def told(plugins):
+    plugins.tell("job_claimed", **ARGUMENTS["job_claimed"])
+
+
+async def told_on_a_loop(plugins):
+    told(plugins)
+
+
+def told_in_a_thread(plugins):
+    with ThreadPoolExecutor() as threads:
+        threads.submit(told, plugins).result()
+
+
+@pytest.mark.parametrize("error", NO_EXCEPTIONS)
+@pytest.mark.parametrize(
+    "tell",
+    [lambda plugins: asyncio.run(told_on_a_loop(plugins)), told_in_a_thread],
+    ids=["on a loop", "in a thread"],
+)
+def test_nothing_that_a_hook_raises_reaches_a_worker(tell, error):
+    """Its keeper and its delivery of outcomes would end by it."""
+    after = Counter()
+    plugins = Plugins([a_plugin("job_claimed", raising(error)), after])
+    tell(plugins)
+
+    assert (after.count, plugins.failures) == (1, {"one_hook": 1})
+
+
+@pytest.mark.parametrize("error", NO_EXCEPTIONS[:-1])
+def test_nothing_that_a_hook_raises_reaches_who_enqueues(error):
+    """What is called for is not the hook."""
+    after = Counter()
+    plugins = Plugins([a_plugin("job_claimed", raising(error)), after])
+    told(plugins)
+
+    assert (after.count, plugins.failures) == (1, {"one_hook": 1})
+
+
+def test_a_ctrl_c_during_a_hook_reaches_who_enqueues():
+    """It is the user's, and asks the program to stop."""
+    plugins = Plugins([a_plugin("job_claimed", raising(KeyboardInterrupt))])
+
+    with pytest.raises(KeyboardInterrupt):
+        told(plugins)
+
+
 def test_failures_are_counted_from_any_thread():
     """None is lost."""
     plugins = Plugins([Broken()])
@@ -225,6 +283,56 @@ def test_what_middleware_raises_is_not_hidden():
     plugins = Plugins([a_plugin("around_job", lambda job: 1 / 0)])
 
     with pytest.raises(ZeroDivisionError):
+        plugins.around(a_job())
+
+
+@pytest.mark.parametrize("error", NO_EXCEPTIONS)
+@pytest.mark.parametrize("when", ["called", "entered", "left"])
+def test_middleware_cannot_cancel_a_handler(when, error):
+    """What it raises fails the attempt; `CancelledError` would look as if the worker had stopped the handler."""
+
+    class Manager(AbstractContextManager):
+        def __enter__(self):
+            if when == "entered":
+                raise error
+
+        def __exit__(self, *_):
+            if when == "left":
+                raise error
+
+    def around_job():
+        if when == "called":
+            raise error
+        return Manager()
+
+    with pytest.raises(StanchionError, match=f"^plugin one_hook raised {error.__name__} in hook around_job$"):
+        wrapped(Plugins([a_plugin("around_job", around_job)]), lambda: None)
+
+
+@pytest.mark.parametrize("error", NO_EXCEPTIONS[1:])
+def test_middleware_passes_on_what_the_handler_is_cancelled_by(error):
+    """The same exception, so that the worker knows it again."""
+    raised = error()
+    plugins = Plugins([Wrapper("first", []), a_plugin("around_job", lambda: suppress(ValueError))])
+
+    def handler():
+        raise raised
+
+    with pytest.raises(error) as caught:
+        wrapped(plugins, handler)
+    assert caught.value is raised
+
+
+def test_middleware_may_swallow_what_the_handler_raises():
+    """As any context manager may."""
+    wrapped(Plugins([a_plugin("around_job", lambda: suppress(ValueError))]), failing)
+
+
+def test_middleware_is_a_context_manager():
+    """The error names the plugin that returned something else."""
+    plugins = Plugins([a_plugin("around_job", lambda: 5)])
+
+    with pytest.raises(TypeError, match="^plugin one_hook: around_job must return a context manager, not 5$"):
         plugins.around(a_job())
 
 

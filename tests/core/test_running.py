@@ -36,6 +36,20 @@ def test_there_is_no_job_outside_of_a_handler():
         current_job()
 
 
+@pytest.mark.parametrize(
+    "write",
+    [lambda job: job.log("one"), lambda job: job.progress(0.5), lambda job: job.save(None)],
+    ids=["log", "progress", "save"],
+)
+def test_whatever_a_handler_writes_is_news(write):
+    """Each alone is sent while the handler runs."""
+    job = a_job()
+    before = job.has_news
+    write(job)
+
+    assert (before, job.has_news) == (False, True)
+
+
 def test_what_a_handler_writes_is_taken_once():
     """The last progress and the last saved data, and all lines of the log as one entry."""
     job = a_job()

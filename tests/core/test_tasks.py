@@ -13,8 +13,9 @@ from stanchion import Cancel, Fail, Retry, Snooze
 from stanchion.errors import ConfigError, InvalidArgument, PayloadError
 from stanchion.payloads import Unreadable, policy_of
 from stanchion.retries import Fixed, Policy
+from stanchion.signatures import Signature
 from stanchion.states import State
-from stanchion.tasks import Definition, Options, Signature
+from stanchion.tasks import Definition, Options
 
 NAN = float("nan")
 
@@ -86,7 +87,7 @@ def test_a_mutable_default_is_not_shared():
 @pytest.mark.parametrize(
     ("handler", "args", "kwargs", "why"),
     [
-        (plain, (), {}, "Missing required argument 'address'"),
+        (plain, (), {}, r"do not fit its signature \(address: str.*Missing required argument 'address'"),
         (plain, (1,), {}, r"Expected `str`, got `int` - at `\$.address`"),
         (plain, ("a", "b", "c"), {}, "Extra positional arguments"),
         (plain, ("a",), {"colour": 1}, "Unexpected keyword argument 'colour'"),
@@ -108,6 +109,15 @@ def test_arguments_that_do_not_fit_are_refused(handler, args, kwargs, why):
     """The error names the task, and what is wrong where."""
     with pytest.raises(PayloadError, match=f"^the arguments of task mailing.*{why}"):
         Signature("mailing", handler).encode(args, kwargs)
+
+
+@pytest.mark.parametrize("handler", [plain, keywords])
+def test_an_option_among_the_arguments_is_recognised(handler):
+    """The error says where options go."""
+    with pytest.raises(
+        PayloadError, match=r"'delay'; delay is an option: mail.using\(delay=…\).enqueue\(…\)$"
+    ):
+        Definition.of(handler, "mail", {}).signature.encode(("a",), {"delay": 5})
 
 
 @pytest.mark.parametrize(
@@ -144,12 +154,11 @@ async def async_yielding() -> AsyncIterator[int]:
         (two_classes, "more than one dataclass or attrs type"),
         (two_classes_back, "more than one dataclass or attrs type"),
         (wrong_default, "the default of x: Expected `int`, got `null`"),
-        (odd_default, "the default of x: Encoding objects of type object is unsupported"),
+        (
+            odd_default,
+            "the default of x cannot be stored as JSON: Encoding objects of type object is unsupported",
+        ),
         (dunder, "__x"),
-        (yielding, "a handler returns, it does not yield"),
-        (async_yielding, "a handler returns, it does not yield"),
-        (functools.partial(plain, "ada"), "is not a module, class, method, or function"),
-        (dict, "no signature found"),
     ],
 )
 def test_a_signature_that_cannot_be_used_is_refused_at_once(handler, why):
@@ -207,12 +216,109 @@ def test_a_task_has_a_printable_name(name):
         Definition.of(plain, name, {})
 
 
-def test_a_function_without_a_name_needs_one():
-    """Such as one made by hand."""
-    nameless = functools.partial(plain)
+# Handlers
 
-    with pytest.raises(InvalidArgument, match="not ''$"):
-        Definition.of(nameless, None, {})
+
+def passing(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def awaiting(function):
+    @functools.wraps(function)
+    async def wrapper(*args, **kwargs):
+        return await function(*args, **kwargs)
+
+    return wrapper
+
+
+async def later(x: int, y: int = 2) -> int: ...
+
+
+class Mailer:
+    async def send(self, x: int) -> int: ...
+
+    def post(self, x: int) -> int: ...
+
+    @staticmethod
+    async def ship(x: int) -> int: ...
+
+
+class Caller:
+    def __call__(self, x: int) -> int: ...
+
+
+class LateCaller:
+    async def __call__(self, x: int) -> int: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "is_async"),
+    [
+        (functools.partial(later, y=5), True),
+        (functools.partial(functools.partial(Mailer().post)), False),
+        (Mailer().send, True),
+        (Mailer().post, False),
+        (Mailer.ship, True),
+        (vars(Mailer)["ship"], True),
+        (Caller(), False),
+        (LateCaller(), True),
+        (awaiting(later), True),
+        (passing(plain), False),
+        (lambda x: x, False),
+    ],
+)
+def test_whatever_can_be_called_can_be_a_handler(handler, is_async):
+    """What is async is known, and type hints are found."""
+    definition = Definition.of(handler, "named", {})
+    given = ("5",) if handler.__class__ is type(plain) and not is_async else (5,)
+
+    assert definition.is_async is is_async
+    assert definition.signature.decode(definition.signature.encode(given, {}))[0][0] == given[0]
+
+
+@pytest.mark.parametrize(
+    ("handler", "why"),
+    [
+        ("mail", "^'mail' cannot be a task: it is a text; a name is given with @app.task\\(name='mail'\\)"),
+        (5, "^5 cannot be a task: it cannot be called"),
+        (Mailer, "^Mailer cannot be a task: it is a class"),
+        (dict, "^dict cannot be a task: it is a class"),
+        (Mailer.send, "^Mailer.send cannot be a task: it is a method without its object"),
+        (yielding, "^yielding cannot be a task: it yields; a handler returns"),
+        (async_yielding, "^async_yielding cannot be a task: it yields"),
+        (passing(yielding), "^yielding cannot be a task: it yields"),
+        (functools.partial(yielding), "cannot be a task: it yields"),
+        (
+            passing(later),
+            r"^later cannot be a task: .* passing.<locals>.wrapper \(.*test_tasks.py:\d+\) is a plain",
+        ),
+        (functools.partial(passing(later)), "passing.<locals>.wrapper .* is a plain function"),
+    ],
+)
+def test_what_cannot_be_a_handler_is_refused_at_once(handler, why):
+    """When it is registered, with what would be right."""
+    with pytest.raises(ConfigError, match=why):
+        Definition.of(handler, "named", {})
+
+
+@pytest.mark.parametrize(
+    ("handler", "what"),
+    [
+        (functools.partial(plain), "a partial"),
+        (lambda: None, "a lambda"),
+        (Caller(), "an object of type Caller"),
+    ],
+)
+def test_a_handler_without_a_name_needs_one(handler, what):
+    """The error says how it is given."""
+    with pytest.raises(
+        InvalidArgument, match=f"^{what} has no name to call its task by: give it one with name="
+    ):
+        Definition.of(handler, None, {})
 
 
 # Options
@@ -312,3 +418,8 @@ def test_a_unique_key_is_any_text(text):
 
     assert len(digest) == 32
     assert digest != Options.of({"unique": text + "."}).digest
+
+
+def test_the_digest_of_a_unique_key_is_the_same_in_every_process():
+    """And in every version: jobs of older ones hold theirs."""
+    assert Options.of({"unique": "ada"}).digest == "c6ef43c47f8c23627ee5b9f8f5cb406c"

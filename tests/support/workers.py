@@ -12,16 +12,21 @@ from stanchion.changes import Applied, Change, Refused
 from stanchion.errors import BackendError
 from stanchion.jobs import Record
 from stanchion.worker import Worker
-from stanchion_memory import MemoryBackend
+from support.yielding import YieldingMemory
 
 
 def an_app(
     *, clock: Clock | None = None, plugins: Iterable[object] = (), concurrency: int = 10, grace: float = 0.1
 ) -> Stanchion:
-    """An application on a store of its own, its leases and sweeps so short that tests can wait for them."""
-    return Stanchion(
+    """An application on a store of its own, its leases and sweeps so short that tests can wait for them.
+
+    Its async calls let the loop turn, so that what can happen between two of them does.
+    """
+    app = Stanchion(
         "memory://", clock=clock, plugins=plugins, concurrency=concurrency, lease=0.6, sweep=0.1, grace=grace
     )
+    app.engine.backend = YieldingMemory(clock=clock)
+    return app
 
 
 def step(app: Stanchion, *, times: int = 1, queues: Sequence[str] | None = None) -> int:
@@ -141,7 +146,7 @@ class Saboteur:
         raise RuntimeError("broken plugin")
 
 
-class FaultyMemory(MemoryBackend):
+class FaultyMemory(YieldingMemory):
     """A memory backend that refuses some changes with an error, as often as a test says."""
 
     def __init__(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import click
 
-from stanchion.cli.terminal import shown
 from stanchion.errors import StanchionError
 
 _COMMANDS: Final[Mapping[str, str]] = {
@@ -34,8 +33,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except StanchionError as error:  # its text may quote what is stored
-            raise click.ClickException(shown(str(error))) from error
+        except StanchionError as error:
+            raise click.ClickException(str(error)) from error
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: object) -> None:

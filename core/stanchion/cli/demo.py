@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 import click
 
 from stanchion.cli.store import AS_JSON, BACKEND
-from stanchion.cli.terminal import console, json_text, number, shown
+from stanchion.cli.terminal import console, json_text, number
 from stanchion.config import redacted
 from stanchion.errors import StanchionError
 
@@ -132,7 +132,7 @@ def _killing(
 def _summary(app: "Stanchion", run: Run, files: int, place: Path, *, quiet: bool) -> "Summary":
     with app:
         if not quiet:
-            begin = f"{number(files)} files of {shown(str(place))}, {run.manner}"
+            begin = f"{number(files)} files of {place}, {run.manner}"
             console().print(f"{begin}, {redacted(app.config.backend)}", soft_wrap=True)
         if not _work(run, files, quiet=quiet):
             _stop(run, files)
@@ -164,7 +164,7 @@ def _stop(run: Run, files: int) -> NoReturn:
     try:
         done = run.hand_back()
     except StanchionError as error:
-        _leave(f"stopped; the files at hand wait for the end of their leases: {shown(str(error))}")
+        _leave(f"stopped; the files at hand wait for the end of their leases: {error}")
     _leave(f"stopped, {number(done)} of {number(files)} files are done: {run.hint}")
 
 

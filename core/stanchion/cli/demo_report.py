@@ -11,10 +11,10 @@ from attrs import frozen
 
 from stanchion.app import Stanchion
 from stanchion.cli.demo_tasks import FileFacts
-from stanchion.cli.terminal import shown
 from stanchion.jobs import Record
 from stanchion.payloads import Failure, decode, decode_list
 from stanchion.states import FINAL, State
+from stanchion.texts import shown
 
 SLOWEST: Final = 5
 """How many of the slowest files are named."""
@@ -169,4 +169,5 @@ def _cause(record: Record) -> str:
     failures: list[Failure] = decode_list(record.lists, "errors", Failure)
     if not failures:
         return record.state
-    return shown(failures[-1].message if failures[-1].type == "Fail" else failures[-1].type)
+    last = failures[-1]
+    return shown(last.type if last.type in ("lost", "timed_out") else f"{last.type}: {last.message}")

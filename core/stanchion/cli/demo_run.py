@@ -11,10 +11,10 @@ from typing import Any, Final
 from stanchion.app import Draft, Queue, Stanchion, Task
 from stanchion.cli.demo_report import Summary, final_records, read_back
 from stanchion.cli.demo_tasks import Tree, draft
-from stanchion.cli.terminal import shown
 from stanchion.queries import Counts
 from stanchion.states import FINAL
 from stanchion.steps import Call, Steps
+from stanchion.texts import shown
 from stanchion.worker import Worker
 
 INTERVAL: Final = 0.1

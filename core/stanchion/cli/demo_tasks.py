@@ -63,7 +63,7 @@ def measure(uri: str) -> FileFacts | Fail:
                 digest.update(chunk)
                 size, feeds, last = size + len(chunk), feeds + chunk.count(b"\n"), chunk[-1:]
     except _HOPELESS as error:
-        return Fail(f"{type(error).__name__}: {error.strerror}")
+        return Fail(error.strerror or "")
     return FileFacts(digest.hexdigest(), size, feeds + (last != b"\n"))
 
 

@@ -7,7 +7,7 @@ import click
 
 from stanchion.backend import Backend, Quarantines
 from stanchion.cli.store import AS_JSON, opened, store_options
-from stanchion.cli.terminal import console, json_text, number, table
+from stanchion.cli.terminal import console, json_text, number, say, table
 from stanchion.config import redacted
 from stanchion.queries import Counts
 from stanchion.states import State
@@ -36,7 +36,7 @@ def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
         elif rows:
             _draw(rows)
         else:
-            click.echo(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
+            say(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
 
 
 def _rows(backend: Backend) -> Steps[list[dict[str, Any]]]:

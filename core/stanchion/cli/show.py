@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from stanchion.cli.store import AS_JSON, opened, store_options
-from stanchion.cli.terminal import json_text, shown
+from stanchion.cli.terminal import json_text, say
 from stanchion.handles import Job
 from stanchion.jobs import Record
 from stanchion.payloads import Failure, Happening, Unreadable, decode, decode_spec
@@ -46,8 +46,7 @@ def show(
     if as_json:
         click.echo(json_text(found))
     else:
-        for line in _lines(found):
-            click.echo(line)
+        _draw(found)
 
 
 def described(job: Job[Any], wanted: list[str], *, verbose: bool) -> dict[str, Any]:
@@ -130,15 +129,15 @@ def _happened(at: str | None, one: Happening) -> dict[str, Any]:
     return {"at": at, "run": one.run, "event": one.event, "to": one.to, "reason": one.reason}
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+def _draw(found: Mapping[str, Any]) -> None:
     for name, value in _facts(found):
-        yield f"{click.style(f'{name:<12}', dim=True)}{shown(str(value))}"
+        say(str(value), label=f"{name:<12}")
     for title in ("errors", "history", "log"):
         if found[title]:
-            yield ""
-            yield click.style(title, bold=True)
+            click.echo(f"\n{click.style(title, bold=True)}")
             for entry in found[title]:
-                yield from (f"  {shown(line)}" for line in _ENTRY[title](entry))
+                for line in _ENTRY[title](entry):
+                    say(line, label="  ")
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
+from stanchion.texts import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -10,15 +12,11 @@ WIDE: Final = 120
 """Columns of a line where there is no terminal to ask, so that nothing is cut short that a person may want."""
 
 
-def shown(text: str) -> str:
-    """A text in which every character that is not plainly printable is escaped.
+def say(text: str, *, label: str = "") -> None:
+    """Print a line: a label, if any, and a text that may be stored, with its control characters escaped."""
+    import click
 
-    Stored text may come from anywhere: control characters and ANSI sequences could rewrite the screen, and
-    bidirectional marks could show another text than the stored one.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    click.echo(f"{click.style(label, dim=True)}{shown(text)}")
 
 
 def number(value: int) -> str:
@@ -36,8 +34,15 @@ def json_text(value: object) -> str:
 def console() -> "Console":
     """Where tables are drawn: on standard output, without colours or control codes unless it is a terminal."""
     from rich.console import Console
+    from rich.text import Text
 
-    drawn = Console(highlight=False, markup=False, emoji=False)
+    class Harmless(Console):
+        """Escapes every text that is drawn."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(shown(text), **options)
+
+    drawn = Harmless(highlight=False, markup=False, emoji=False)
     if not drawn.is_terminal:
         drawn.width = WIDE
     return drawn

@@ -10,8 +10,9 @@ from stanchion.app import Stanchion
 from stanchion.cli.store import refuse_local, store_options
 from stanchion.errors import ConfigError, StanchionError
 from stanchion.finding import application
+from stanchion.logs import logger
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 """How a line of the log looks; lines name jobs, tasks and what handlers raised, never arguments or results."""

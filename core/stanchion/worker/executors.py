@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from stanchion.decisions import Cancelled, Completed, Ended, Failed, Snoozed, TaskUnknown, hand_back
 from stanchion.errors import PayloadError
 from stanchion.outcomes import Cancel, Fail, Retry, Snooze
-from stanchion.payloads import Failure, decode_spec, encode, failure_of, policy_of
+from stanchion.payloads import Failure, decode_spec, failure_of, policy_of
 from stanchion.plugins import Plugins
 from stanchion.running import RunningJob, StopReason, current
 from stanchion.tasks import Definition
@@ -121,28 +121,30 @@ class _Calling:
 
 
 def _outcome(run: Run, job: RunningJob, result: Any) -> Ended:
-    number = run.record.run
     match result:
         case Retry():
-            failure = Failure("Retry", _text(result.reason), run=number)
+            failure = _failure(result, run.record.run)
             return _with_notes(job, Failed(failure=failure, wait=result.after))
         case Fail():
-            failure = Failure("Fail", _text(result.reason), run=number)
-            return _with_notes(job, Failed(failure=failure, for_good=True))
+            return _with_notes(job, Failed(failure=_failure(result, run.record.run), for_good=True))
         case Snooze():
             return _with_notes(job, Snoozed(until=result.until))
         case Cancel():
-            return _with_notes(job, Cancelled(reason=_text(result.reason)))
+            return _with_notes(job, Cancelled(reason=result.reason))
+    assert run.definition is not None, "a handler was called"
     try:
-        return _with_notes(job, Completed(result=encode(result, f"the result of task {run.record.task}")))
-    except PayloadError as error:
+        return _with_notes(job, Completed(result=run.definition.signature.encode_result(result)))
+    except PayloadError as error:  # another run would do its work again, for the same result
         run.error = error
-        return _with_notes(job, Failed(failure=failure_of(error, number), for_good=True))
+        return _with_notes(job, Failed(failure=failure_of(error, run.record.run), for_good=True))
 
 
-def _text(reason: object) -> str:
-    """Return a handler's reason, whatever it gave, as text that can be stored."""
-    return str(reason).encode("utf-8", "backslashreplace").decode()
+def _failure(outcome: Retry | Fail, number: int) -> Failure:
+    """Return why a handler says that it failed: with the exception that it caught, if there is one."""
+    if outcome.error is None:
+        return Failure(type(outcome).__name__, outcome.reason, run=number)
+    failure = failure_of(outcome.error, number)
+    return replace(failure, message=outcome.reason) if outcome.reason else failure
 
 
 def _raised(run: Run, job: RunningJob, error: BaseException) -> Ended:

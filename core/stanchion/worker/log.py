@@ -6,13 +6,12 @@ from typing import Final
 
 from stanchion.changes import Change
 from stanchion.jobs import Record
+from stanchion.logs import logger
 from stanchion.payloads import Failure, Unreadable, decode, policy_of
 from stanchion.states import Event, State
+from stanchion.texts import shown
 
-_log: Final = logging.getLogger("stanchion.worker")
-
-LONGEST: Final = 500
-"""Characters of an error's message in one line of the log; all of it is kept with the job."""
+_log: Final = logger("stanchion.worker")
 
 _ENDS: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
 _WORDS: Final = {Event.FAIL: "failed", Event.TIME_OUT: "timed out", Event.LOSE: "was lost"}
@@ -36,16 +35,25 @@ def log_change(record: Record, change: Change, elapsed: timedelta) -> None:
 
 def _log_failure(record: Record, change: Change) -> None:
     failure = _failure(change)
-    what = f"{failure.type}: {failure.message}"[:LONGEST].rstrip(": ") if failure else "its worker gave it up"
+    what = f"{failure.type}: {failure.message}".rstrip(": ") if failure else "its worker gave it up"
     job = (record.id, record.task, record.count("attempts") + 1, policy_of(record.spec).retries + 1)
     word = _WORDS[change.event]
     if change.move.to in (State.FAILED, State.TIMED_OUT):
-        trace = f"\n{failure.traceback.rstrip()}" if failure and failure.traceback else ""
-        _log.error("%s %s attempt %d of %d %s: %s; it is %s%s", *job, word, what, change.move.to, trace)
+        line = ("%s %s attempt %d of %d %s: %s; it is %s", (*job, word, what, change.move.to))
+        _log_with_traceback(*line, failure.traceback if failure else "")
     elif change.move.to is State.CANCELLED:
         _log.info("%s %s attempt %d of %d %s: %s; it was cancelled", *job, word, what)
     else:
         _log.warning("%s %s attempt %d of %d %s: %s; %s", *job, word, what, _next(change))
+
+
+def _log_with_traceback(message: str, args: tuple[object, ...], traceback: str) -> None:
+    """Log an error with a stored traceback, as `exc_info` would do with one that has not left its process."""
+    if not _log.isEnabledFor(logging.ERROR):
+        return
+    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, message, args, None)
+    record.exc_text = "\n".join(f"    {shown(line)}" for line in traceback.splitlines()) or None
+    _log.handle(record)
 
 
 def _failure(change: Change) -> Failure | None:

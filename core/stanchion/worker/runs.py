@@ -80,6 +80,9 @@ MOVES: Final[Mapping[Phase, Mapping[Act, Phase]]] = {
 IN_HANDLER: Final = frozenset({Phase.IN_HANDLER, Phase.OVERRULED, Phase.LINGERING})
 """The phases in which the handler runs."""
 
+SETTLED: Final = frozenset({Phase.LINGERING, Phase.OVER})
+"""The phases in which nothing is to be recorded any more."""
+
 
 class Lease:
     """When a run's lease is to be extended, and when its handler must stop; seconds of `monotonic`.

@@ -1,7 +1,6 @@
 """Settling: outcomes gather while the last round trip is under way, and are recorded together."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,10 +12,11 @@ from stanchion.decisions import Ended
 from stanchion.engine import Engine, Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
 from stanchion.jobs import Record
+from stanchion.logs import logger
 from stanchion.payloads import policy_of
 from stanchion.worker.runs import Run
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries while the backend cannot be reached; the last is repeated."""

@@ -1,6 +1,5 @@
 """Threads: where sync handlers run. A pool of the worker's own, which nothing else can fill or keep waiting."""
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -8,7 +7,9 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
-_log: Final = logging.getLogger("stanchion.worker")
+from stanchion.logs import logger
+
+_log: Final = logger("stanchion.worker")
 
 T = TypeVar("T")
 _Call = tuple["Future[Any]", Callable[[], Any]]

@@ -1,7 +1,6 @@
 """The worker: claims jobs as slots become free, starts their handlers, and ends in time."""
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from stanchion.decisions import Ended, Failed, TaskUnknown
 from stanchion.engine import Report
 from stanchion.errors import InvalidArgument, StanchionError
 from stanchion.jobs import Record, new_key
+from stanchion.logs import logger
 from stanchion.payloads import failure_of, policy_of
 from stanchion.queries import Claimed
 from stanchion.queues import check_name
@@ -33,7 +33,7 @@ from stanchion.worker.shutdown import RECORDING, Budget
 from stanchion.worker.signals import StopSignals
 from stanchion.worker.threads import HandlerThreads
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 BLOCKED: Final = 1.0
 """Seconds that a loop does not answer until it counts as blocked."""

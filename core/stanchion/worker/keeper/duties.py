@@ -1,7 +1,6 @@
 """Duties: what a thread of the keeper does again and again, whatever one of them raises."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,9 +8,10 @@ from itertools import cycle
 from typing import Final, Protocol
 
 from stanchion.errors import StanchionError
+from stanchion.logs import logger
 from stanchion.worker.runs import monotonic
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 COMPLAINT: Final = 5.0
 """Seconds between two complaints about the same duty."""

@@ -1,14 +1,14 @@
 """The guard: looks after runs, threads and loop without ever waiting for a backend, a handler or a plugin."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from stanchion.logs import logger
 from stanchion.worker.keeper.table import Table
 from stanchion.worker.runs import monotonic
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 LONGEST_PAUSE: Final = 0.25
 """Seconds between two looks at most; a twelfth of the lease where that is shorter."""

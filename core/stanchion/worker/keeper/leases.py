@@ -1,6 +1,5 @@
 """Leases: extended while their runs make progress, let go in time where they could not be."""
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -8,13 +7,14 @@ from typing import Any, Final
 from stanchion.changes import Applied
 from stanchion.decisions import Beaten
 from stanchion.engine import Report
-from stanchion.errors import LeaseLost, StanchionError
+from stanchion.errors import Contended, LeaseLost, StanchionError
+from stanchion.logs import logger
 from stanchion.running import StopReason
 from stanchion.worker.executors import handed_back
 from stanchion.worker.keeper.table import Table, by_queue
-from stanchion.worker.runs import Act, Phase, Run, monotonic
+from stanchion.worker.runs import SETTLED, Act, Phase, Run, monotonic
 
-_log: Final = logging.getLogger("stanchion.worker")
+_log: Final = logger("stanchion.worker")
 
 NEVER_STARTED: Final = 1 / 6
 """The part of a lease after which a run that was not entered goes back: a worker that is well starts one at once."""
@@ -48,33 +48,37 @@ class RenewLeases:
 
     def __init__(self, table: Table, touched: Callable[[Sequence[Run]], None]) -> None:
         self._table, self._touched = table, touched
+        self._returned: dict[Run, Report] = {}
 
     def __call__(self) -> None:
         """Extend those that are due."""
         now = monotonic()
-        due = [run for run in self._table.now() if now >= run.lease.beat_at or _has_news(run)]
-        for runs in by_queue(due):
+        for run in self._table.now():
+            if self._does_not_start(run, now) and run.move(Act.DECIDE):
+                _log.warning(
+                    "%s: did not start within %.3g s of its claim", run.record.id, now - run.known_at
+                )
+                self._returned[run] = Report(run.record, handed_back(run), run.policy)
+        for runs in by_queue(self._returned):
+            with self._table.apart("hand back jobs"):
+                self._hand_back(runs)
+        due = [run for run in self._table.now() if _needs_beat(run, now)]
+        for runs in by_queue(run for run in due if run not in self._returned):
             with self._table.apart(self.name):
-                self._beat([run for run in runs if not self._hand_back(run, now)], now)
+                self._beat(runs, now)
 
-    def _hand_back(self, run: Run, now: float) -> bool:
-        """Hand back a run that does not start.
+    def _does_not_start(self, run: Run, now: float) -> bool:
+        late = now >= run.known_at + run.lease.length * NEVER_STARTED
+        return late and now >= run.lease.beat_at and run.phase is Phase.CLAIMED
 
-        Returns:
-            `True` if it was, and its lease is not to be extended.
-        """
-        if now < run.known_at + run.lease.length * NEVER_STARTED or not run.move(Act.DECIDE):
-            return False
-        _log.warning(
-            "%s: did not start within %.3g s of its claim; released", run.record.id, now - run.known_at
-        )
-        self._table.report([Report(run.record, handed_back(run), run.policy)])
-        self._table.post(self._table.settled, run)
-        return True
+    def _hand_back(self, runs: Sequence[Run]) -> None:
+        answers = self._table.report([self._returned[run] for run in runs])
+        for run, answer in zip(runs, answers, strict=True):
+            if not isinstance(answer, Contended):  # else it is handed back with the next round
+                del self._returned[run]
+                self._table.settle(run)
 
     def _beat(self, runs: Sequence[Run], now: float) -> None:
-        if not runs:
-            return
         taken = [run.take() for run in runs]
         try:
             answers = self._table.report([_beaten(run, one) for run, one in zip(runs, taken, strict=True)])
@@ -111,7 +115,7 @@ def abandon(table: Table, run: Run) -> bool:
     if run.move(Act.OVERRULE) is None and run.move(Act.DECIDE) is None:
         return False
     table.stop(run, StopReason.LEASE)
-    table.post(table.settled, run)
+    table.settle(run)
     return True
 
 
@@ -119,5 +123,8 @@ def _beaten(run: Run, taken: dict[str, Any]) -> Report:
     return Report(run.record, Beaten(lease=timedelta(seconds=run.lease.length), **taken), run.policy)
 
 
-def _has_news(run: Run) -> bool:
-    return run.phase is Phase.IN_HANDLER and run.job is not None and run.job.has_news
+def _needs_beat(run: Run, now: float) -> bool:
+    if run.phase in SETTLED:
+        return False
+    has_news = run.phase is Phase.IN_HANDLER and run.job is not None and run.job.has_news
+    return has_news or now >= run.lease.beat_at

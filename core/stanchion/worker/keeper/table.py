@@ -13,7 +13,7 @@ from stanchion.errors import BackendError, Unavailable
 from stanchion.jobs import Record
 from stanchion.running import StopReason
 from stanchion.worker.keeper.duties import Complaints
-from stanchion.worker.runs import Run
+from stanchion.worker.runs import Act, Run
 
 
 @frozen
@@ -36,7 +36,7 @@ class Table:
     """How long claims and beats last."""
 
     settled: Callable[[Run], None]
-    """To be called on the loop for a run that the keeper has settled."""
+    """To be called on the loop for a run of which nothing more is to be recorded."""
 
     changed: Callable[[Record, Change, timedelta], None]
     """To be called for each change that was made to a job, on any thread."""
@@ -52,6 +52,11 @@ class Table:
         """Call something on the loop; a loop that is closed needs nothing any more."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(call, *args)
+
+    def settle(self, run: Run) -> None:
+        """Take note that nothing more is to be recorded of a run; the loop frees its slot once it comes to it."""
+        run.move(Act.SETTLE)
+        self.post(self.settled, run)
 
     def stop(self, run: Run, reason: StopReason) -> None:
         """Ask a handler to stop; one on the loop is cancelled there."""

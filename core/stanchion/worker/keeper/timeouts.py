@@ -59,7 +59,7 @@ class RecordTimeouts:
             if not isinstance(answer, Contended):  # else it is recorded with the next round
                 self._late.remove(run)
                 del self._reports[run]
-                self._table.post(self._table.settled, run)
+                self._table.settle(run)
 
 
 def _timed_out(run: Run) -> Report:
