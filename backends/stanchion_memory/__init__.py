@@ -1,6 +1,7 @@
 """The memory backend of Stanchion: `memory://`, for tests and for work that may be lost with its process."""
 
 from stanchion.backend import Clock
+from stanchion.config import redacted
 from stanchion.errors import ConfigError
 from stanchion_memory.backend import MemoryBackend
 
@@ -15,6 +16,6 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> MemoryBacke
     """
     if url != "memory://":
         raise ConfigError(
-            f"a memory backend's URL is memory://, not {url!r}; each application has its own store"
+            f"a memory backend's URL is memory://, not {redacted(url)!r}; each application has its own store"
         )
     return MemoryBackend(clock=clock)

@@ -15,11 +15,12 @@ from stanchion.changes import (
     created,
     first_refusal,
     promoted,
+    remembered,
     whole,
 )
 from stanchion.errors import BackendError
 from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
 from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, WAITING, State
 from stanchion_memory.store import Shelf, cursor_of, place_of
@@ -67,23 +68,28 @@ class MemoryBackend:
     ) -> Claimed:
         with self._open():
             now = self.now()
-            if claim_id in self._claims:
+            if claim_id in self._claims and self._claims[claim_id][0] > now:
                 return Claimed(records=self._held(claim_id), now=now, more=False, next_due_at=None)
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
             ends = whole(now + lease)
             taken: list[Record] = []
+            room = self._room()
             active = [shelf for shelf in shelves if not shelf.settings.paused]
             for shelf in active:
                 self._promote(shelf, now)
-                for record in shelf.first(State.QUEUED, limit - len(taken)):
+                for record in room.first_of(shelf.first(State.QUEUED, limit - len(taken))):
                     taken.append(claimed(record, now=now, ends=ends, claim=claim_id, worker=worker))
                     shelf.put(taken[-1])
-            self._remember(claim_id, ends, taken, now)
+            self._remember(claim_id, now + remembered(lease), taken, now)
             self._woken.difference_update(queues)
             more = [queue for queue in queues if self._has_queued(queue)]
             self._wake(*more)
             clocks = [at for shelf in active if (at := shelf.next_due_at(WAITING))]
             return Claimed(records=taken, now=now, more=bool(more), next_due_at=min(clocks, default=None))
+
+    def _room(self) -> Room:
+        """How much an answer may hold."""
+        return Room(LIMITS.bytes)
 
     def _held(self, claim_id: str) -> list[Record]:
         """The jobs of a claim that are still held by it."""
@@ -91,7 +97,7 @@ class MemoryBackend:
         return [record for record in found if record is not None and record.claim == claim_id]
 
     def _remember(self, claim_id: str, ends: datetime, taken: list[Record], now: datetime) -> None:
-        """Keep the answer to a claim, and forget those whose lease is over."""
+        """Keep the answer to a claim for a while, and forget those that were kept long enough."""
         while self._claims and next(iter(self._claims.values()))[0] <= now:
             del self._claims[next(iter(self._claims))]
         if taken:
@@ -134,8 +140,9 @@ class MemoryBackend:
         with self._open():
             now = self.now()
             shelves = [self._shelves[queue] for queue in queues if queue in self._shelves]
-            found = [one for state in SWEPT for shelf in shelves for one in shelf.due(state, now, limit)]
-            return Due(now=now, records=found[:limit])
+            found = [one for state in SWEPT for shelf in shelves for one in shelf.due(state, now, limit + 1)]
+            fit = list(self._room().first_of(found[:limit]))
+            return Due(now=now, records=fit, more=len(found) > len(fit))
 
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
         with self._open():
@@ -149,7 +156,7 @@ class MemoryBackend:
         with self._open():
             shelf = self._shelves.get(queue) or Shelf()
             found = shelf.after(state, cursor, LIMITS.batch + 1)
-            page = found[: LIMITS.batch]
+            page = list(self._room().first_of(found[: LIMITS.batch]))
             return Page(records=page, cursor=cursor_of(page[-1]) if len(found) > len(page) else None)
 
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:

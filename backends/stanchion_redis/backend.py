@@ -15,19 +15,11 @@ from stanchion.jobs import Item, Record
 from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import State
-from stanchion_redis.connections import (
-    DEADLINE,
-    AsyncLane,
-    Clients,
-    Inspection,
-    Lane,
-    impatient,
-    split_url,
-    translated,
-    translating,
-)
+from stanchion_redis.connections import DEADLINE, AsyncLane, Clients, Lane
 from stanchion_redis.operations import LIMITS, SCRIPTS, Operations, Script, Sent
-from stanchion_redis.watching import AsyncRedisWatch, RedisWatch
+from stanchion_redis.servers import Inspection, translated, translating
+from stanchion_redis.urls import split_url
+from stanchion_redis.watching import AsyncRedisWatch, AsyncWatching, RedisWatch, Subscription, Watching
 
 T = TypeVar("T")
 
@@ -47,7 +39,7 @@ class RedisBackend:
 
         deadline: How long a call may take.
 
-        clients: For tests: makes the sync client, and the async one, from a deadline.
+        clients: For tests: makes connections, instead of those to the URL's server.
     """
 
     def __init__(
@@ -60,14 +52,13 @@ class RedisBackend:
         clients: Clients | None = None,
     ) -> None:
         self._url, self._namespace, self._clock = url, namespace, clock
-        plain, allow_eviction = split_url(url)
-        self._clients = clients or Clients(plain)
+        options, allow_eviction = split_url(url)
+        self._clients = clients or Clients(options)
         self._inspection = Inspection(url, allow_eviction)
         self._deadline = deadline
-        self._client = self._clients.sync(deadline)
-        self._lane = Lane(self._client, deadline)
-        self._blocking = self._clients.sync(SLICE + deadline)
-        impatient(self._blocking)
+        self._lane = Lane(self._clients.sync(deadline), deadline)
+        self._waiting = Lane(self._clients.sync(SLICE + deadline), SLICE + deadline)
+        self._watching = Watching(self._clients.sync(deadline), deadline)
         self._operations = Operations(namespace, clock)
         self._closed = False
 
@@ -76,7 +67,7 @@ class RedisBackend:
         return LIMITS
 
     def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return self._run(self._operations.insert(items))
+        return self._run(self._operations.insert(items), enqueues=True)
 
     def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
@@ -101,6 +92,10 @@ class RedisBackend:
     def queues(self) -> Mapping[str, QueueSettings]:
         return self._run(self._operations.queues())
 
+    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """See `stanchion.backend.Quarantines`."""
+        return self._run(self._operations.quarantined(queues))
+
     def configure(self, queue: str, settings: QueueSettings) -> None:
         self._run(self._operations.configure(queue, settings))
 
@@ -119,9 +114,9 @@ class RedisBackend:
         with translating(self._url), self._woken_by_clock(keys):
             while not self._closed:
                 try:
-                    if self._blocking.execute_command("BLPOP", *keys, _slice(end)) is not None:
+                    if self._waiting.send("BLPOP", *keys, _slice(end)) is not None:
                         return True
-                except (RedisError, OSError, ValueError):
+                except Exception:  # whatever comes of a socket that `close` took away
                     if not self._closed:
                         raise
                 if time.monotonic() >= end:
@@ -131,7 +126,7 @@ class RedisBackend:
     @contextmanager
     def _woken_by_clock(self, keys: Sequence[str]) -> Iterator[None]:
         """While entered, wakes whenever a test moves its clock."""
-        end = self._clock.subscribe(lambda: self._client.lpush(keys[0], "1")) if self._clock else None
+        end = self._clock.subscribe(lambda: self._lane.send("LPUSH", keys[0], "1")) if self._clock else None
         try:
             yield
         finally:
@@ -141,7 +136,7 @@ class RedisBackend:
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
         """See `stanchion.backend.WatchesJobs`."""
         with translating(self._url):
-            return RedisWatch(self._blocking, self._operations.keys, queues, topic, self._deadline)
+            return RedisWatch(self._watching, Subscription(self._operations.keys, queues, topic))
 
     def to_async(self) -> "AsyncRedisBackend":
         """See `stanchion.backend.HasAsync`."""
@@ -157,17 +152,17 @@ class RedisBackend:
 
     def close(self) -> None:
         self._closed = True
-        self._client.close()
-        self._client.connection_pool.disconnect()
-        self._blocking.connection_pool.disconnect()
+        self._lane.close()
+        self._waiting.close()
 
-    def _run(self, sent: Sent[T]) -> T:
+    def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if not self._inspection.done:
+            if self._inspection.is_due(enqueues=enqueues):
                 self._inspection.conclude(self._lane.send("INFO"))
+            self._inspection.check(enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
@@ -181,7 +176,7 @@ class RedisBackend:
 
     def _evaluate(self, script: Script) -> Any:
         text, sha = SCRIPTS[script.name]
-        rest = (len(script.keys), *script.keys, *script.args)
+        rest = (str(len(script.keys)), *script.keys, *script.args)
         try:
             return self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:
@@ -193,11 +188,10 @@ class AsyncRedisBackend:
 
     def __init__(self, twin: RedisBackend) -> None:
         self._twin, self._url, self._inspection = twin, twin._url, twin._inspection
-        self._client = twin._clients.asynchronous(twin._deadline)
-        self._lane = AsyncLane(self._client, twin._deadline)
-        self._blocking = twin._clients.asynchronous(SLICE + twin._deadline)
-        impatient(self._blocking)
-        self._waiting = AsyncLane(self._blocking, SLICE + twin._deadline)
+        connect, deadline = twin._clients.asynchronous(twin._deadline), twin._deadline
+        self._lane = AsyncLane(connect, deadline)
+        self._waiting = AsyncLane(connect, SLICE + deadline)
+        self._watching = AsyncWatching(connect, deadline)
         self._operations = Operations(twin._namespace, twin._clock)
         self._closed = False
 
@@ -206,7 +200,7 @@ class AsyncRedisBackend:
         return LIMITS
 
     async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return await self._run(self._operations.insert(items))
+        return await self._run(self._operations.insert(items), enqueues=True)
 
     async def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
@@ -251,7 +245,7 @@ class AsyncRedisBackend:
                 try:
                     if await self._waiting.send("BLPOP", *keys, _slice(end)) is not None:
                         return True
-                except (RedisError, OSError, ValueError):
+                except Exception:  # whatever comes of a socket that `close` took away
                     if not self._closed:
                         raise
                 if time.monotonic() >= end:
@@ -261,23 +255,22 @@ class AsyncRedisBackend:
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
         """See `stanchion.backend.WatchesJobs`."""
         with translating(self._url):
-            return await AsyncRedisWatch.open(
-                self._blocking, self._operations.keys, queues, topic, self._twin._deadline
-            )
+            subscription = Subscription(self._operations.keys, queues, topic)
+            return await AsyncRedisWatch.open(self._watching, subscription)
 
     async def close(self) -> None:
         self._closed = True
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
-        await self._blocking.connection_pool.disconnect()
+        await self._lane.close()
+        await self._waiting.close()
 
-    async def _run(self, sent: Sent[T]) -> T:
+    async def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
         if self._closed:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if not self._inspection.done:
+            if self._inspection.is_due(enqueues=enqueues):
                 self._inspection.conclude(await self._lane.send("INFO"))
+            self._inspection.check(enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = await (
@@ -293,7 +286,7 @@ class AsyncRedisBackend:
 
     async def _evaluate(self, script: Script) -> Any:
         text, sha = SCRIPTS[script.name]
-        rest = (len(script.keys), *script.keys, *script.args)
+        rest = (str(len(script.keys)), *script.keys, *script.args)
         try:
             return await self._lane.send("EVALSHA", sha, *rest)
         except NoScriptError:

@@ -1,13 +1,13 @@
-"""Clients of the server: how they are made, what their errors mean, and what is asked of the server at first."""
+"""Connections to the server: how they are made, shared by calls, kept between them, and given up."""
 
 import asyncio
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import weakref
+from collections.abc import Callable
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import hiredis
 import redis
@@ -15,14 +15,9 @@ import redis.asyncio
 from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.retry import Retry
 
-from stanchion.config import redacted
-from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
-from stanchion.logs import logger
-
-_log: Final = logger("stanchion.redis")
+from stanchion.errors import ConfigError
 
 DEADLINE: Final = timedelta(seconds=5)
 """How long a call may take; a sixth of the default lease, so that a beat that hangs can be tried again in time."""
@@ -30,234 +25,332 @@ DEADLINE: Final = timedelta(seconds=5)
 CONNECTIONS: Final = 64
 """How many calls one process makes at a time; further ones wait for one of these to end."""
 
-NO_CONNECTION: Final = "No connection available."
-"""What the driver says when all of a process's connections are in use."""
-
 PATIENCE: Final = 0.5
 """Seconds to wait for a connection to wait on: a result can be asked for now and then instead."""
 
-OLDEST: Final = (6, 2)
-"""The oldest Redis whose scripts have all that ours use."""
+_SLACK: Final = 0.02
+"""How far past its deadline a call may run, as a share of it; saves a system call for each read."""
+
+Connect = Callable[[], Any]
+"""Makes a connection of the driver, which connects when it is first used."""
 
 
-def translated(error: Exception, url: str) -> StanchionError | None:
-    """Our error for one of the driver's; none if it is not one. The URL is shown without its password."""
-    if isinstance(error, exceptions.AuthenticationError) or str(error) == NO_CONNECTION:
-        return BackendError(f"{redacted(url)}: {error}")
-    if isinstance(
-        error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ReadOnlyError | OSError
-    ):
-        return Unavailable(f"{redacted(url)} did not answer: {error}")
-    if isinstance(error, exceptions.RedisError):
-        return BackendError(f"{redacted(url)}: {error}")
-    return None
+class _Socket:
+    """A socket whose reads end at the deadline of a whole call; the driver's own timeout begins anew with each."""
+
+    def __init__(self, sock: Any, connection: "_WithDeadline") -> None:
+        self._sock, self._connection = sock, connection
+        self._timeout: float = sock.gettimeout()
+        self.sendall, self.shutdown, self.close = sock.sendall, sock.shutdown, sock.close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv_into(self, buffer: Any) -> int:
+        """Read what there is, until the call's deadline."""
+        left = self._connection.end - time.monotonic()
+        if abs(self._timeout - left) > self._connection.slack:
+            if left <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left)
+            self._timeout = left
+        count: int = self._sock.recv_into(buffer)
+        return count
 
 
-@contextmanager
-def translating(url: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, the cause kept."""
-    try:
-        yield
-    except Exception as error:
-        raise translated(error, url) or error from error
+class _WithDeadline:
+    """Mixed into the driver's connections: an attempt to connect and an answer end with the call."""
+
+    end = 0.0
+    """When the call ends, on the monotonic clock."""
+
+    slack = 0.0
+    """How many seconds later it may end."""
+
+    def _connect(self) -> _Socket:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.socket_connect_timeout = left
+        return _Socket(super()._connect(), self)  # type: ignore[misc]  # the driver's, which this is mixed into
 
 
-def split_url(url: str) -> tuple[str, bool]:
-    """A URL as the driver takes it, and whether it says `allow_eviction=true`.
-
-    Raises:
-        ConfigError: It is no URL of a server.
-    """
-    try:
-        parts = urlsplit(url.replace("valkey://", "redis://", 1))
-        _ = parts.port
-    except ValueError:  # it quotes what it took for a port, which may be half of a password
-        raise ConfigError(
-            f"{redacted(url)} is no URL: what stands for its port is no number; "
-            "in a user's name or password, / @ : ? # must be percent-encoded"
-        ) from None
-    query = dict(parse_qsl(parts.query))
-    allow = query.pop("allow_eviction", "false")
-    if allow not in ("true", "false"):
-        raise ConfigError(f"allow_eviction is true or false, not {allow!r}")
-    try:
-        plain = urlunsplit(parts._replace(query=urlencode(query)))
-        parse_url(plain)
-    except ValueError as error:
-        raise ConfigError(f"{redacted(url)} is no URL of a Redis server: {error}") from error
-    return plain, allow == "true"
+class _PlainConnection(_WithDeadline, redis.Connection):  # type: ignore[misc]  # see `_WithDeadline`
+    pass
 
 
-def _options(deadline: timedelta, retry: object) -> dict[str, Any]:
-    seconds = deadline.total_seconds()
-    return {
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        "timeout": seconds,
-        "max_connections": CONNECTIONS,
-        "retry": retry,  # the driver would send a command again without knowing whether it may
-        "protocol": 2,
-        "client_name": "stanchion",
-    }
+class _TlsConnection(_WithDeadline, redis.SSLConnection):  # type: ignore[misc]  # see `_WithDeadline`
+    pass
 
 
 class Clients:
-    """Makes clients of one server; they connect when first used."""
+    """Makes connections to one server.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    Args:
+        options: The driver's, from a URL; see `stanchion_redis.urls`.
 
-    def sync(self, deadline: timedelta) -> "redis.Redis":
-        """A client whose calls end within the deadline."""
-        pool = redis.BlockingConnectionPool.from_url(self._url, **_options(deadline, Retry(NoBackoff(), 0)))
-        return redis.Redis.from_pool(pool)
+    Raises:
+        ConfigError: The driver does not take them.
+    """
 
-    def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
-        """The same for the running loop."""
-        options = _options(deadline, AsyncRetry(NoBackoff(), 0))
-        options["socket_timeout"] = None  # see `AsyncLane`
-        pool = redis.asyncio.BlockingConnectionPool.from_url(self._url, **options)
-        return redis.asyncio.Redis.from_pool(pool)
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = dict(options)
+        self._tls = self._options.pop("connection_class", None) is not None
+        try:
+            self.sync(DEADLINE)()
+        except (TypeError, ValueError, exceptions.RedisError) as error:
+            raise ConfigError(f"the options of the backend's URL cannot be used: {error}") from error
+
+    def sync(self, deadline: timedelta) -> Connect:
+        """Make connections whose calls end within the deadline."""
+        kind = _TlsConnection if self._tls else _PlainConnection
+        retry, timeout = Retry(NoBackoff(), 0), deadline.total_seconds()
+        options = {"socket_connect_timeout": timeout, **self._common(), "retry": retry}
+        return lambda: kind(socket_timeout=timeout, **options)
+
+    def asynchronous(self, deadline: timedelta) -> Connect:
+        """The same for the running loop; `AsyncLane` keeps the deadline."""
+        kind = redis.asyncio.SSLConnection if self._tls else redis.asyncio.Connection
+        options = {**self._common(), "retry": AsyncRetry(NoBackoff(), 0)}
+        return lambda: kind(socket_timeout=None, socket_connect_timeout=None, **options)
+
+    def _common(self) -> dict[str, Any]:
+        return {"protocol": 2, "client_name": "stanchion", **self._options}
 
 
-def impatient(client: Any) -> None:
-    """Let a client wait only `PATIENCE` for a connection."""
-    client.connection_pool.timeout = PATIENCE
+def packed(*args: str | bytes) -> list[bytes]:
+    """A command as it goes over the wire, packed in C; the driver's own packing was a third of a worker's time.
 
-
-def _packed(args: tuple[str | bytes | int, ...]) -> list[bytes]:
+    There are no numbers among the arguments: hiredis crashes if a signal arrives while it converts one.
+    """
     return [hiredis.pack_command(args)]  # type: ignore[arg-type]  # its stub allows for one argument only
 
 
-class Lane:
-    """Sends commands over connections that it keeps in hand, packed in C.
+class AllInUse(exceptions.RedisError):
+    """As many connections are in use as there may be."""
 
-    The driver's own way costs as much as a script does; its packing alone was a third of a worker's time.
-    A connection that the server closed meanwhile is noticed by its first command, which fails `Unavailable`.
+
+class _Turn:
+    """The right to use a connection. One that gets lost is made anew; see `Turns`."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Turns:
+    """How many connections may be in use at a time, in a way that no exception can upset.
+
+    A `KeyboardInterrupt` may strike between any two steps of Python's own semaphores: their lock then stays held,
+    or a permit is never given back. Here each step is one of C's. A turn that was lost on its way leaves its
+    reference dead, and is made anew when all others are taken.
     """
 
-    def __init__(self, client: "redis.Redis", deadline: timedelta) -> None:
-        self._pool = client.connection_pool
+    def __init__(self, count: int) -> None:
+        self._free: SimpleQueue[_Turn] = SimpleQueue()
+        self._made: list[Callable[[], _Turn | None]] = [lambda: None] * count
+        self._renew()
+
+    def _renew(self) -> None:
+        for number, made in enumerate(self._made):
+            if made() is None:
+                turn = _Turn()
+                self._made[number] = weakref.ref(turn)
+                self._free.put(turn)
+
+    def take(self, seconds: float) -> _Turn:
+        """Take a turn, waiting for one up to so many seconds.
+
+        Raises:
+            AllInUse: All are taken all the time.
+        """
+        try:
+            return self._free.get(block=False)
+        except Empty:
+            self._renew()
+        try:
+            return self._free.get(timeout=max(0.0, seconds))
+        except Empty:
+            raise AllInUse(f"all {len(self._made)} connections are in use") from None
+
+    def give(self, turn: _Turn) -> None:
+        """Give a turn back."""
+        self._free.put(turn)
+
+
+class _Kept:
+    """Connections kept between calls, all of one life of the server.
+
+    What died together is replaced together: when one fails, all that were made before are dropped with it. So a
+    restart, or a balancer that cuts what is idle, costs one call a new connection and no call an error.
+    """
+
+    def __init__(self, connect: Connect, deadline: timedelta) -> None:
+        self._connect = connect
         self._deadline = deadline.total_seconds()
+        self._closed = False
         self._begin()
 
     def _begin(self) -> None:
+        self._life = 0
         self._spare: list[Any] = []
-        self._turns = threading.BoundedSemaphore(CONNECTIONS)
-        self._process = os.getpid()
+        self._made: list[Callable[[], Any]] = []
 
-    def send(self, *args: str | bytes | int) -> Any:
-        """Send one command and read its reply."""
-        if self._process != os.getpid():
-            self._begin()  # a fork must not use its parent's connections
-        if not self._turns.acquire(timeout=self._deadline):
-            raise exceptions.TimeoutError(f"{CONNECTIONS} calls were under way all the time")
-        try:
-            return self._send(self._connection(), args)
-        finally:
-            self._turns.release()
-
-    def _connection(self) -> Any:
+    def _take(self) -> Any | None:
         try:
             return self._spare.pop()
         except IndexError:  # asked first, another thread could take the last one meanwhile
-            return self._pool.get_connection()
+            return None
 
-    def _send(self, connection: Any, args: tuple[str | bytes | int, ...]) -> Any:
+    def _new(self) -> Any:
+        if self._closed:
+            raise exceptions.ConnectionError("this backend is closed")
+        connection = self._connect()
+        connection.life = self._life
+        for made in [made for made in self._made if made() is None]:
+            self._made.remove(made)
+        self._made.append(weakref.ref(connection))
+        return connection
+
+    def _in_use_or_kept(self) -> list[Any]:
+        return [connection for made in self._made if (connection := made()) is not None]
+
+    def _keep(self, connection: Any) -> bool:
+        """Keep a connection that answered; whether it may be kept."""
+        if connection.life != self._life or self._closed:
+            return False
+        self._spare.append(connection)
+        return True
+
+    def _dropped(self, life: int) -> list[Any]:
+        """End a life of the server; the kept connections of it."""
+        if life != self._life:
+            return []
+        self._life += 1
+        dropped, self._spare = self._spare, []
+        return dropped
+
+
+class Lane(_Kept):
+    """Sends commands over kept connections.
+
+    A command that a kept connection does not answer, because it turns out to be dead, is sent again at once on a new
+    one. Whether the server executed it is unknown then; every command of ours may be repeated, as every verb may.
+    """
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._turns = Turns(CONNECTIONS)
+        self._process = os.getpid()
+
+    def send(self, *args: str | bytes) -> Any:
+        """Send one command and read its reply."""
+        end = time.monotonic() + self._deadline
+        if self._process != os.getpid():
+            self._begin()  # a fork must not use its parent's connections
         try:
-            connection.send_packed_command(_packed(args))
+            turn = self._turns.take(self._deadline)
+        except AllInUse as error:
+            raise exceptions.TimeoutError(str(error)) from None
+        try:
+            return self._send(args, end)
+        finally:
+            self._turns.give(turn)
+
+    def _send(self, args: tuple[str | bytes, ...], end: float) -> Any:
+        kept = self._take()
+        if kept is not None:
+            try:
+                return self._exchange(kept, args, end)
+            except exceptions.ConnectionError:
+                pass
+        return self._exchange(self._new(), args, end)
+
+    def _exchange(self, connection: Any, args: tuple[str | bytes, ...], end: float) -> Any:
+        connection.end, connection.slack = end, self._deadline * _SLACK
+        try:
+            connection.send_packed_command(packed(*args))
             reply = connection.read_response()
         except BaseException as error:
-            if _is_answer(error):
-                self._spare.append(connection)
-            else:
+            if not is_answer(error):
+                self._drop(connection, died=isinstance(error, Exception))
+            elif not self._keep(connection):
                 connection.disconnect()
-                self._pool.release(connection)
             raise
-        self._spare.append(connection)
+        if not self._keep(connection):
+            connection.disconnect()
         return reply
 
+    def _drop(self, connection: Any, *, died: bool) -> None:
+        connection.disconnect()
+        for other in self._dropped(connection.life) if died else ():
+            other.disconnect()
 
-class AsyncLane:
+    def close(self) -> None:
+        """Close all connections, those in use as well; their calls raise."""
+        self._closed = True
+        for connection in self._in_use_or_kept():
+            connection.disconnect()
+
+
+class AsyncLane(_Kept):
     """The same for one loop, with a deadline of its own.
 
     The driver's way of keeping one, `asyncio.wait_for`, can swallow a cancellation before Python 3.12.
     """
 
-    def __init__(self, client: "redis.asyncio.Redis", deadline: timedelta) -> None:
-        self._pool = client.connection_pool
-        self._deadline = deadline.total_seconds()
-        self._spare: list[Any] = []
+    def _begin(self) -> None:
+        super()._begin()
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
-    async def send(self, *args: str | bytes | int) -> Any:
+    async def send(self, *args: str | bytes) -> Any:
         """Send one command and read its reply."""
-        async with asyncio.timeout(self._deadline), self._turns:
-            connection = self._spare.pop() if self._spare else await self._pool.get_connection()
-            return await self._send(connection, args)
-
-    async def _send(self, connection: Any, args: tuple[str | bytes | int, ...]) -> Any:
+        life = self._life
         try:
-            await connection.send_packed_command(_packed(args))
+            async with asyncio.timeout(self._deadline), self._turns:
+                return await self._send(args)
+        except TimeoutError:
+            await self._end(life)
+            raise
+
+    async def _send(self, args: tuple[str | bytes, ...]) -> Any:
+        kept = self._take()
+        if kept is not None:
+            try:
+                return await self._exchange(kept, args)
+            except exceptions.ConnectionError:
+                pass
+        return await self._exchange(self._new(), args)
+
+    async def _exchange(self, connection: Any, args: tuple[str | bytes, ...]) -> Any:
+        try:
+            await connection.send_packed_command(packed(*args))
             reply = await connection.read_response()
         except BaseException as error:
-            if _is_answer(error):
-                self._spare.append(connection)
-            else:
+            if not is_answer(error):
                 await connection.disconnect(nowait=True)
-                await self._pool.release(connection)
+                if isinstance(error, Exception):
+                    await self._end(connection.life)
+            elif not self._keep(connection):
+                await connection.disconnect(nowait=True)
             raise
-        self._spare.append(connection)
+        if not self._keep(connection):
+            await connection.disconnect(nowait=True)
         return reply
 
+    async def _end(self, life: int) -> None:
+        for other in self._dropped(life):
+            await other.disconnect(nowait=True)
 
-def _is_answer(error: BaseException) -> bool:
+    async def close(self) -> None:
+        """Close all connections, those in use as well; their calls raise."""
+        self._closed = True
+        for connection in self._in_use_or_kept():
+            await connection.disconnect()
+
+
+def is_answer(error: BaseException) -> bool:
     """Whether the server answered with an error, so that the connection is good for the next command.
 
     Otherwise what is left in it would be the next command's reply. A server that answers READONLY has become a
     replica, and another connection may find the primary.
     """
     return isinstance(error, exceptions.ResponseError) and not isinstance(error, exceptions.ReadOnlyError)
-
-
-class Inspection:
-    """Refuses a server that would lose jobs, and warns of one that might; once for a backend and its twins.
-
-    Args:
-        url: Where the server is.
-
-        allow_eviction: Whether an eviction policy that deletes jobs is accepted.
-    """
-
-    def __init__(self, url: str, allow_eviction: bool) -> None:
-        self._where, self._allow_eviction = redacted(url), allow_eviction
-        self.done = False
-        """Whether the server was found fit."""
-
-    def conclude(self, answer: bytes) -> None:
-        """Judge a server by its answer to INFO.
-
-        Raises:
-            ConfigError: It is too old, a replica, or deletes jobs when its memory is full.
-        """
-        lines = answer.decode("utf-8", "replace").splitlines()
-        info = dict(line.split(":", 1) for line in lines if ":" in line)
-        version = info.get("redis_version", "")
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        if numbers and numbers < OLDEST:
-            raise ConfigError(f"{self._where} is Redis {version}; Stanchion needs 6.2 or newer, or Valkey")
-        if info.get("role", "master") != "master":
-            raise ConfigError(
-                f"{self._where} is a replica and cannot be written to; name its primary instead"
-            )
-        policy = info.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction" and not self._allow_eviction:
-            raise ConfigError(
-                f"{self._where} deletes jobs when its memory is full (maxmemory-policy {policy}); set it to "
-                "noeviction, or add ?allow_eviction=true to the URL if jobs may be lost"
-            )
-        if info.get("aof_enabled") == "0":
-            _log.warning(
-                "%s has no append-only file: a restart loses what came after its last snapshot", self._where
-            )
-        self.done = True

@@ -38,9 +38,9 @@ class Keys:
         """The channel on which a queue's jobs are heard of."""
         return f"{self.base(queue)}:{topic}"
 
-    def queue_of(self, channel: str) -> str:
-        """The queue that a channel belongs to."""
-        return channel[len(self.namespace) + 2 : channel.rindex("}")]
+    def queue_of(self, base: str) -> str:
+        """The queue that a base key belongs to."""
+        return base[len(self.namespace) + 2 : -1]
 
 
 def grouped(ids: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:

@@ -12,14 +12,17 @@ from stanchion.jobs import Entry, Item, Record
 from stanchion.retries import Until
 from stanchion.states import State
 
-Argument = str | bytes | int
-"""What the driver sends as it is."""
+Argument = str | bytes
+"""What goes over the wire as it is."""
 
 FOREVER: Final = 1 << 52
 """Added to scores that are no clock; see scripts/shared.lua."""
 
 BAND: Final = 1 << 44
 """Places in each priority; see scripts/shared.lua."""
+
+_DIGITS: Final = 17
+"""No number of ours has as many digits; see `is_number` in scripts/shared.lua."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -56,15 +59,16 @@ def _clock(clock: Keep | timedelta | datetime | None) -> str:
 def item_arguments(number: int, key: str, item: Item) -> list[Argument]:
     """A job to insert, as insert.lua takes it."""
     fields: list[Argument] = ["t", item.task, "S", item.spec]
+    priority = str(item.priority)
     if item.priority:
-        fields += ("p", item.priority)
+        fields += ("p", priority)
     if item.unique is not None:
         fields += ("u", item.unique, "e", item.scope or "end")
     if item.tags:
         fields += ("g", msgspec.json.encode(item.tags))
     clock = "" if item.clock is None else _clock(item.clock)
-    head: list[Argument] = [number, key, item.state.value, clock, item.priority, item.unique or ""]
-    return [*head, len(fields) // 2, *fields]
+    head: list[Argument] = [str(number), key, item.state.value, clock, priority, item.unique or ""]
+    return [*head, str(len(fields) // 2), *fields]
 
 
 Plan = tuple[Argument, ...]
@@ -94,13 +98,13 @@ def planned(change: Change) -> tuple[Plan, list[Argument]]:
         move.to.value if move.to else "",
         _clock(move.clock),
         "t" if head.get("place") is Place.TAIL else "",
-        head.get("priority", ""),
+        str(head.get("priority", "")),
         "-" if unique is None else unique,
         topic.value if topic else "",
-        *(len(sets), *sets),
-        *(len(stamps), *stamps),
-        *(len(erased), *erased),
-        *(len(move.append), *move.append),
+        *(str(len(sets)), *sets),
+        *(str(len(stamps)), *stamps),
+        *(str(len(erased)), *erased),
+        *(str(len(move.append)), *move.append),
     )
     return plan, values
 
@@ -178,7 +182,7 @@ def _tags(value: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         return msgspec.json.decode(value, type=tuple[str, ...])
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return ()
 
 
@@ -199,7 +203,7 @@ def _lists(fields: Mapping[bytes, bytes], named: Iterable[bytes]) -> dict[str, t
     for name in named:
         _, of, number = name.decode("utf-8", "replace").split(".")
         at, _, data = fields[name].partition(b":")
-        if number.isdigit():
+        if number.isascii() and number.isdecimal() and len(number) < _DIGITS:
             numbered.setdefault(of, []).append((int(number), Entry(at=from_ms(at), data=data)))
     return {
         of: tuple(entry for _, entry in sorted(found, key=lambda one: one[0]))

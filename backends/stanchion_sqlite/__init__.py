@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from stanchion.backend import Clock
+from stanchion.config import redacted
 from stanchion.errors import ConfigError
 from stanchion_sqlite.backend import SqliteBackend
 
@@ -22,14 +23,14 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path or path == ":memory:" or "\0" in path or parts.fragment:
         raise ConfigError(
-            f"a SQLite backend's URL is sqlite:///jobs.db or sqlite:////absolute/path.db, not {url!r}; "
+            f"a SQLite backend's URL is sqlite:///jobs.db or sqlite:////absolute/path.db, not {redacted(url)!r}; "
             "for jobs in memory there is memory://"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full").lower()
     if options or synchronous not in ("full", "normal"):
         raise ConfigError(
-            f"the one option of a SQLite backend is synchronous=full or normal, not {parts.query!r}"
+            f"{redacted(url)}: the one option of a SQLite backend is synchronous=full or normal"
         )
     return SqliteBackend(_absolute(path), namespace=namespace, synchronous=synchronous, clock=clock)
 

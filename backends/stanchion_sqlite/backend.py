@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from stanchion.backend import Clock, Limits, Topic
-from stanchion.changes import Applied, Change, Refused, whole
+from stanchion.changes import Applied, Change, Refused, remembered, whole
 from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room, size_of
 from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, State
 from stanchion_sqlite import forks
@@ -102,13 +102,14 @@ class SqliteBackend:
                 return Claimed(records=again, now=now, more=False, next_due_at=None)
             ends = whole(now + lease)
             taken: list[Found] = []
+            room = Room(LIMITS.bytes)
             there = [transaction.queues[name] for name in queues if name in transaction.queues]
             active = [queue for queue in there if not queue.settings.paused]
             for queue in active:
                 transaction.promote(queue, LIMITS.batch)
-                left = limit - len(taken)
+                left = transaction.how_many(queue, limit - len(taken), room)
                 taken += transaction.take(queue, left, claim=claim_id, worker=worker, ends=ends)
-            transaction.remember(claim_id, taken, ends)
+            transaction.remember(claim_id, taken, now + remembered(lease))
             more = [queue for queue in active if transaction.has_queued(queue)]
             clocks = [at for queue in active if (at := transaction.next_due(queue))]
         self._act_on(there)
@@ -121,19 +122,22 @@ class SqliteBackend:
             return transaction.apply(changes)
 
     def due(self, queues: Sequence[str], limit: int) -> Due:
-        now, jobs, others = self.now(), list[Found](), list[int]()
+        now, jobs, others, more = self.now(), list[Found](), list[int](), False
+        room = Room(LIMITS.bytes)
         with self._database.reading(self._patience) as connection:
             found = queues_of(connection, self._namespace, queues)
             for state, queue in product(SWEPT, found.values()):
                 place = (queue.id, state, to_ms(now), limit - len(jobs))
                 rows = connection.execute(statement("due"), place).fetchall()
                 readable, broken = found_among(queue.name, rows)
-                jobs += readable
+                fit = [job for job in readable if room.fits(size_of(job.record))]
+                more = more or len(rows) == place[-1] or len(fit) < len(readable)
+                jobs += fit
                 others += broken
         if others:
             with self._writing(()) as transaction:
                 transaction.put_aside(others)
-        return Due(now=now, records=[job.record for job in jobs])
+        return Due(now=now, records=[job.record for job in jobs], more=more)
 
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
         keys: dict[str, list[str]] = {}
@@ -152,7 +156,11 @@ class SqliteBackend:
             rows = connection.execute(
                 statement("list"), (self._id(connection, queue), state, *behind, LIMITS.batch)
             ).fetchall()
-        records = [job.record for job in found_among(queue, rows)[0]]
+        jobs, room = found_among(queue, rows)[0], Room(LIMITS.bytes)
+        fit = [job for job in jobs if room.fits(size_of(job.record))]
+        records = [job.record for job in fit]
+        if len(fit) < len(jobs):
+            return Page(records=records, cursor=as_json((*fit[-1].place, fit[-1].rowid)))
         if len(rows) < LIMITS.batch:
             return Page(records=records, cursor=None)
         rowid, *_, major, minor = rows[-1]
@@ -164,6 +172,14 @@ class SqliteBackend:
             for name, queue in queues_of(connection, self._namespace, queues).items():
                 found = dict(connection.execute(statement("count"), (queue.id,)).fetchall())
                 counts[name] = {state: found.get(state, 0) for state in State}
+        return counts
+
+    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """See `stanchion.backend.Quarantines`."""
+        counts = dict.fromkeys(queues, 0)
+        with self._database.reading(self._patience) as connection:
+            for name, queue in queues_of(connection, self._namespace, queues).items():
+                counts[name] = connection.execute(statement("quarantined"), (queue.id,)).fetchone()[0]
         return counts
 
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from stanchion.backend import Topic, topic_of
 from stanchion.changes import Applied, Change, Refused, applied, created, first_refusal, promoted
 from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import Inserted
+from stanchion.queries import Inserted, Room
 from stanchion.queues import QueueSettings
 from stanchion.states import WAITING, State
 from stanchion_sqlite.database import statement
@@ -185,6 +186,11 @@ class Transaction:
             self._unwritten[job.rowid] = job
         self._write()
 
+    def how_many(self, queue: QueueRow, limit: int, room: Room) -> int:
+        """How many of the first queued jobs there is room for, up to a limit."""
+        sizes = self._run(statement("sizes"), (queue.id, limit)).fetchall()
+        return sum(1 for _ in takewhile(lambda row: room.fits(row[0]), sizes))
+
     def take(self, queue: QueueRow, limit: int, *, claim: str, worker: str, ends: datetime) -> list[Found]:
         """Make the first queued jobs running; they are in the order they shall start."""
         times = (to_ms(ends), to_ms(self.now))
@@ -192,7 +198,7 @@ class Transaction:
         return sorted(taken, key=lambda job: (-job.record.priority, job.record.place))
 
     def remember(self, claim: str, taken: Sequence[Found], ends: datetime) -> None:
-        """Keep the answer to a claim for its lease, and forget those that were kept for theirs."""
+        """Keep the answer to a claim until then, and forget those that were kept for long enough."""
         self._run(statement("forget_claims"), (to_ms(self.now),))
         if taken:
             rowids = as_json([job.rowid for job in taken])

@@ -7,7 +7,8 @@ milliseconds, timezone-aware UTC in Python.
 Each verb is atomic per job: every job in a call is changed whole or not at all, whatever fails. Calls may be
 repeated after an unknown outcome: `insert`, `claim` and `configure` answer as before, and a repeated change is
 refused by its guards, but for one that leaves job and claim as they are: a beat appends its entries again. One
-call carries at most `Limits.batch` items, changes, ids or jobs; core splits longer ones.
+call carries at most `Limits.batch` items, changes, ids or jobs, and at most `Limits.bytes` of payloads if it carries
+more than one; core splits longer ones, and backends answer with what fits (`stanchion.queries.Room`).
 
 Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not.
 
@@ -19,7 +20,7 @@ More power is another Protocol, found by `isinstance`; see the end of this file.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -42,11 +43,19 @@ class Clock(Protocol):
         ...
 
 
+BYTES: Final = 1 << 20
+"""How many bytes of payloads a call carries: a second's worth at 8 Mbit/s, which is a sixth of a lease of 6 s. A single
+job may have more than that."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of a backend."""
 
     batch: int
     """How many items, changes, ids or jobs one call may carry."""
+
+    bytes: int = BYTES
+    """How many bytes of payloads one call may carry, either way; a single item, change or job may have more."""
 
     local: bool
     """Whether the store lives in this process alone, so that no other process can serve its queues."""
@@ -66,6 +75,10 @@ class Backend(Protocol):
         Atomic per item. An item whose id is taken is answered with the job that has it; one whose unique key is
         held in its queue, with the holder. Both leave everything as it was. `created_at` is the backend's now.
         A job created `queued` stands at the tail of its priority. A queue begins to exist with its first job.
+
+        Raises:
+            BackendError: Among others, that an id or a unique key is held by a record that cannot be read; the other
+                items of the call have been created.
         """
         ...
 
@@ -81,9 +94,10 @@ class Backend(Protocol):
         the lease's end as its clock; a unique key whose scope is `start` is freed (`stanchion.changes.claimed`).
         Atomic per job, and no job is ever handed to two claims.
 
-        A claim id is used for one claim. Asked again with the same id within the lease, the answer is the jobs of
-        that claim that are still held by it, and nothing new; one that took nothing was none. A record that cannot
-        be read is put aside, for `check` to report, and does not stop the others.
+        A claim id is used for one claim. Asked again with the same id within the time in which calls are repeated
+        (`stanchion.changes.remembered`), the answer is the jobs of that claim that are still held by it, and nothing
+        new; one that took nothing was none. A record that cannot be read is quarantined, for `check` to report, and
+        does not stop the others.
         """
         ...
 
@@ -101,8 +115,9 @@ class Backend(Protocol):
         """Up to `limit` jobs of every state whose clock has run out: running ones first, oldest clock first.
 
         Those of one instant go by their creation, then their id.
-        Changes nothing, but for records that cannot be read, which are put aside. Several callers may be handed
-        the same job: the guard `if_due` makes that harmless.
+        Changes nothing, but for records that cannot be read, which are quarantined, and quarantined ones that can be
+        read again, which a backend may put back. Several callers may be handed the same job: the guard `if_due` makes
+        that harmless.
         """
         ...
 
@@ -229,6 +244,15 @@ class WatchesJobs(Protocol):
 
     def watch(self, queues: Sequence[str], topic: Topic) -> Watch:
         """Listen to what happens in these queues from now on."""
+        ...
+
+
+@runtime_checkable
+class Quarantines(Protocol):
+    """Can hold records that it cannot read; others never do."""
+
+    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """How many records of each queue are quarantined."""
         ...
 
 

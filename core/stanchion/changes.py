@@ -14,9 +14,17 @@ from stanchion.states import FINAL, Event, State
 LIST_LENGTH: Final = 100
 """How many entries of each of a record's lists are kept: the newest."""
 
+LIST_BYTES: Final = 256 << 10
+"""And how many bytes of them: seven of the longest tracebacks. The newest entry is kept whatever its size."""
+
 REPEATED: Final = timedelta(minutes=1)
 """For how long a call may be repeated after an unknown outcome: longer than core tries (`stanchion.steps.PATIENT`)
 with the longest deadline of a backend, ten seconds."""
+
+
+def remembered(lease: timedelta) -> timedelta:
+    """For how long the answer to a claim is kept: while it may be asked for again, and its jobs are held."""
+    return min(lease, REPEATED)
 
 
 class Keep(Enum):
@@ -281,5 +289,15 @@ def _appended(
         return lists
     after = dict(lists)
     for name, data in appends.items():
-        after[name] = (*lists.get(name, ()), Entry(at=now, data=data))[-LIST_LENGTH:]
+        after[name] = _newest((*lists.get(name, ()), Entry(at=now, data=data)))
     return after
+
+
+def _newest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries of a list that are kept: as many of the newest as there is room for, and at least one."""
+    total = 0
+    for newer, entry in enumerate(reversed(entries[-LIST_LENGTH:])):
+        total += len(entry.data)
+        if newer and total > LIST_BYTES:
+            return entries[-newer:]
+    return entries[-LIST_LENGTH:]

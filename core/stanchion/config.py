@@ -30,12 +30,41 @@ GRACE: Final = timedelta(seconds=8)
 """How long a stopping worker waits for its handlers; below the 10 s after which container runtimes kill."""
 
 _USER: Final = re.compile(r"//.*@", re.DOTALL)  # up to the last one: a password may hold an unquoted @
-_SECRET: Final = re.compile(r"(?<=[?&])((?:user|pass)\w*)=[^&]*")
+_PLACE: Final = re.compile(r"\w[\w+.-]*://(?:\*\*\*@)?(?:[\w.-]+|\[[\da-fA-F:.]+\])?(?::\d+)?(?:/[^?#;&]*)?")
+_PATH: Final = re.compile(r"[\w./\\-]*")  # a file's name, where its scheme was forgotten
+_HARMLESS: Final = frozenset(
+    {
+        "allow_eviction",
+        "client_name",
+        "db",
+        "socket_keepalive",
+        "ssl_cert_reqs",
+        "ssl_check_hostname",
+        "synchronous",
+    }
+)
+_NAMED: Final = frozenset({"password", "ssl_keyfile", "ssl_password", "username"})
 
 
 def redacted(url: str) -> str:
-    """A URL without the user and password in it, fit to be shown."""
-    return _SECRET.sub(r"\1=***", _USER.sub("//***@", url))
+    """Return a URL fit to be shown: its place, and the values of options known to be harmless.
+
+    Everything else is `***`, whatever it looks like: an unquoted password may stand anywhere behind the scheme.
+    """
+    url = _USER.sub("//***@", url)
+    place = _PLACE.match(url) or _PATH.fullmatch(url)
+    shown = place[0] if place else ""
+    rest = url[len(shown) :]
+    if not rest.startswith("?"):
+        return f"{shown}***" if rest else shown
+    return f"{shown}?{'&'.join(map(_redacted_option, rest[1:].split('&')))}"
+
+
+def _redacted_option(option: str) -> str:
+    name, _, value = option.partition("=")
+    if name in _HARMLESS and re.fullmatch(r"[\w.-]*", value):
+        return option
+    return f"{name}=***" if name in _HARMLESS | _NAMED else "***"
 
 
 def _url(value: Any) -> str:

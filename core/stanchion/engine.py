@@ -6,14 +6,13 @@ Everything is an operation (see `stanchion.steps`), so that it serves sync and a
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import islice
 from os import urandom
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions
+from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions, Limits
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
 from stanchion.errors import (
@@ -174,7 +173,7 @@ class Engine:
         if connection is not None:
             return (yield from self._insert_joined(items, connection))
         answers: list[Inserted] = []
-        for batch in _batches(items, self.backend.limits.batch):
+        for batch in _batches(items, self.backend.limits, _item_size):
             got = list(map(_recognised, batch, (yield Call("insert", (batch,)))))
             answers += got
             if self.plugins.listening("job_enqueued"):
@@ -187,7 +186,7 @@ class Engine:
         if not isinstance(self.backend, JoinsTransactions):
             raise Unsupported("joining transactions", self.backend)
         answers: list[Inserted] = []
-        for batch in _batches(items, self.backend.limits.batch):
+        for batch in _batches(items, self.backend.limits, _item_size):
             answers += map(_recognised, batch, (yield Call("insert_joined", (batch, connection))))
         return answers
 
@@ -312,7 +311,7 @@ class Engine:
             for record, change in done:
                 self._tell(record, change, _ZERO, changed)
             moved += len(done)
-            if len(records) < limit or not done:
+            if not done or not (due.more or len(records) >= limit):
                 break
         return moved
 
@@ -362,7 +361,7 @@ class Engine:
 
     def _apply(self, changes: Sequence[Change]) -> Steps[list[Applied | Refused]]:
         answers: list[Applied | Refused] = []
-        for batch in _batches(changes, self.backend.limits.batch):
+        for batch in _batches(changes, self.backend.limits, _change_size):
             answers += yield Call("apply", (batch,))
         return answers
 
@@ -411,7 +410,24 @@ def _happened(record: Record, by: str, event: Event) -> datetime | None:
     return None
 
 
-def _batches(items: Iterable[_E], size: int) -> Iterable[list[_E]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+def _item_size(item: Item) -> int:
+    return len(item.spec)
+
+
+def _change_size(change: Change) -> int:
+    notes, append = change.move.notes.values(), change.move.append.values()
+    return sum(len(value) for value in notes if isinstance(value, bytes)) + sum(map(len, append))
+
+
+def _batches(items: Iterable[_E], limits: Limits, size: Callable[[_E], int]) -> Iterable[list[_E]]:
+    """Split what is too much for one call: too many, or too many bytes. One is never too much."""
+    batch: list[_E] = []
+    total = 0
+    for item in items:
+        total += size(item)
+        if batch and (len(batch) == limits.batch or total > limits.bytes):
+            yield batch
+            batch, total = [], size(item)
+        batch.append(item)
+    if batch:
         yield batch

@@ -1,6 +1,6 @@
 """What a backend answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,6 +11,34 @@ from stanchion.states import State
 
 Counts = Mapping[State, int]
 """How many jobs of one queue are in each state; every state has its key."""
+
+
+def size_of(record: Record) -> int:
+    """How many bytes a job holds for others: spec, notes and lists. The rest is small."""
+    size = len(record.spec) + sum(map(len, record.notes.values()))
+    return size + sum(len(entry.data) for entries in record.lists.values() for entry in entries)
+
+
+class Room:
+    """How much an answer may still hold: so many bytes of jobs, and one job whatever its size."""
+
+    def __init__(self, size: int) -> None:
+        self._left, self._any = size, False
+
+    def first_of(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The first of these jobs that fit; behind one that does not, none fits any more."""
+        for record in records:
+            if not self.fits(size_of(record)):
+                return
+            yield record
+
+    def fits(self, size: int) -> bool:
+        """Whether a job of so many bytes fits, which is counted then."""
+        if self._any and size > self._left:
+            self._left = -1
+            return False
+        self._any, self._left = True, self._left - size
+        return True
 
 
 class Inserted(msgspec.Struct, frozen=True):
@@ -47,6 +75,9 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
 
     records: list[Record]
     """The jobs, those of running states first, oldest clock first within a state."""
+
+    more: bool = False
+    """Whether there may be more."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,10 +15,20 @@ from pathlib import Path
 import msgspec
 
 from stanchion.backend import Clock, Limits
-from stanchion.changes import Applied, Change, Refused, applied, claimed, created, first_refusal, promoted
+from stanchion.changes import (
+    Applied,
+    Change,
+    Refused,
+    applied,
+    claimed,
+    created,
+    first_refusal,
+    promoted,
+    remembered,
+)
 from stanchion.errors import BackendError, ConfigError
 from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
 from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, WAITING, State
 
@@ -45,7 +55,7 @@ class DbmBackend:
         self._records: dict[str, Record] = {}
         self._queues: dict[str, QueueSettings] = {}
         self._unreadable: list[str] = []
-        self._claims: dict[str, datetime] = {}  # the claims that were answered, and when they lapse
+        self._claims: dict[str, datetime] = {}  # the claims that were answered, and until when that is known
         self._woken: set[str] = set()
         self._closed = False
 
@@ -73,7 +83,7 @@ class DbmBackend:
         with self._store():
             behind = None if cursor is None else msgspec.json.decode(cursor, type=tuple[float, float, str])
             found = [one for one in self._in(state, queue) if behind is None or order_of(one) > behind]
-            page = found[: LIMITS.batch]
+            page = list(Room(LIMITS.bytes).first_of(found[: LIMITS.batch]))
             more = len(found) > len(page)
             return Page(
                 records=page, cursor=msgspec.json.encode(order_of(page[-1])).decode() if more else None
@@ -107,7 +117,7 @@ class DbmBackend:
             serving = [queue for queue in queues if not self._queues.get(queue, QueueSettings()).paused]
             self._claims = {claim: ends for claim, ends in self._claims.items() if ends > now}
             if claim_id not in self._claims:  # otherwise the answer was lost, and is given again
-                self._take(serving, limit, claim_id, worker, now, whole(now + lease))
+                self._take(serving, limit, claim_id, worker, now, lease)
             left = [queue for queue in serving if self._in(State.QUEUED, queue)]
             self._woken.difference_update(queues)
             self._wake(*left)
@@ -119,14 +129,15 @@ class DbmBackend:
             )
 
     def _take(
-        self, queues: Sequence[str], limit: int, claim: str, worker: str, now: datetime, ends: datetime
+        self, queues: Sequence[str], limit: int, claim: str, worker: str, now: datetime, lease: timedelta
     ) -> None:
+        ends = whole(now + lease)
         for queue in queues:
             self._promote(queue, now)
         waiting = [one for queue in queues for one in self._in(State.QUEUED, queue)]
-        for one in waiting[:limit]:
+        for one in Room(LIMITS.bytes).first_of(waiting[:limit]):
             self._put(claimed(one, now=now, ends=ends, claim=claim, worker=worker))
-            self._claims[claim] = ends
+            self._claims[claim] = now + remembered(lease)
 
     def _promote(self, queue: str, now: datetime) -> None:
         due = [one for state in WAITING for one in self._in(state, queue) if is_due(one, now)]
@@ -143,7 +154,8 @@ class DbmBackend:
     def due(self, queues: Sequence[str], limit: int) -> Due:
         with self._store() as now:
             found = [one for state in SWEPT for one in self._in(state, *queues) if is_due(one, now)]
-            return Due(now=now, records=found[:limit])
+            fit = list(Room(LIMITS.bytes).first_of(found[:limit]))
+            return Due(now=now, records=fit, more=len(found) > len(fit))
 
     def queues(self) -> Mapping[str, QueueSettings]:
         with self._store():

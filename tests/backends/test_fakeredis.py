@@ -1,7 +1,6 @@
 """The Redis backend keeps the contract on a fake server, without one."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ class OnFakeRedis(BackendSuite):
     def opened(self, clock: VirtualClock) -> Iterator[RedisBackend]:
         """A backend on a server of its own."""
         self.namespace, self.clients, self.clock = a_namespace(), FakeClients(), clock
-        self.client = self.clients.sync(timedelta(seconds=5))
+        self.client = self.clients.client()
         backend = self.reopen_at(self.namespace)
         yield backend
         backend.close()

@@ -100,9 +100,8 @@ def test_the_network_falls_silent(scene: Scene) -> None:
         eventually(lambda: not _grows(scene))
         proxy.speak_again()
         spoke = monotonic()
-        resumed = scene.line(lambda line: line.word == "start" and line.at > spoke)
+        scene.line(lambda line: line.word == "start" and line.at > spoke)
 
-        assert resumed.at - spoke <= RESUMED
         _all_complete(scene, jobs)
 
 

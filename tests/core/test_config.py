@@ -229,10 +229,28 @@ def test_a_bad_value_is_refused_by_its_name(name, value):
             "redis://localhost?username=***&db=1&password=***",
         ),
         ("memory://", "memory://"),
+        (
+            "rediss://h:1/0?ssl_keyfile=secret&ssl_password=secret",
+            "rediss://h:1/0?ssl_keyfile=***&ssl_password=***",
+        ),
+        ("redis://h?PASSWORD=secret", "redis://h?***"),
+        ("redis://h?credential=secret&db=1", "redis://h?***&db=1"),
+        ("redis://h?db=secret/1", "redis://h?db=***"),
+        ("redis://h?password=se&secret", "redis://h?password=***&***"),
+        ("redis://h?db=1;password=secret", "redis://h?db=***"),
+        ("redis://:pw#secret@h:1", "redis://***@h:1"),
+        ("redis://h:1;password=secret", "redis://h:1***"),
+        ("redis://h:secret", "redis://h***"),
+        ("redis://h/0;secret", "redis://h/0***"),
+        ("redis://h/0#secret", "redis://h/0***"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("sqlite:////var/lib/a b.db?synchronous=full", "sqlite:////var/lib/a b.db?synchronous=full"),
+        ("jobs.db", "jobs.db"),
+        ("postgres:secret", "***"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url, shown):
-    """In messages, logs and reprs."""
+    """In messages, logs and reprs: only what is known to be harmless is shown."""
     assert redacted(url) == shown
     assert "secret" not in repr(Config(backend=url))
 

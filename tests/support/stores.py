@@ -1,15 +1,16 @@
 """Redis stores for the conformance suite: a namespace for each test, and everything in it as bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from os import urandom
+from time import monotonic
 from typing import Any, Final
 
 import fakeredis
 import redis
-import redis.asyncio
+from fakeredis import FakeRedisConnection, aioredis
 
 _numbers: Final = count()
 _session: Final = urandom(4).hex()
@@ -58,15 +59,37 @@ def _value(client: "redis.Redis", key: bytes) -> Any:
 
 
 class FakeClients:
-    """Makes clients of one fake server, as `stanchion_redis.connections.Clients` makes those of a real one."""
+    """Makes connections to a fake server, as `stanchion_redis.connections.Clients` makes those to a real one."""
 
     def __init__(self) -> None:
         self.server = fakeredis.FakeServer()
 
-    def sync(self, deadline: timedelta) -> "redis.Redis":
-        """A sync client."""
+    def client(self) -> "redis.Redis":
+        """A client of the same server."""
         return fakeredis.FakeStrictRedis(server=self.server)
 
-    def asynchronous(self, deadline: timedelta) -> "redis.asyncio.Redis":
-        """An async client."""
-        return fakeredis.FakeAsyncRedis(server=self.server)
+    def sync(self, deadline: timedelta) -> Callable[[], Any]:
+        """Makes sync connections."""
+        options = self.client().connection_pool.connection_kwargs
+        return lambda: _FakeConnection(**options)
+
+    def asynchronous(self, deadline: timedelta) -> Callable[[], Any]:
+        """Makes async connections."""
+        options = fakeredis.FakeAsyncRedis(server=self.server).connection_pool.connection_kwargs
+        return lambda: aioredis.FakeAsyncRedisConnection(**options)
+
+
+class _FakeConnection(FakeRedisConnection):
+    """Waits for a message up to the deadline, as ours to a real server do; an answer comes when it is computed."""
+
+    end = 0.0
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        self.connect()  # the driver's way to connect makes no selector
+        super().send_packed_command(command, check_health)
+
+    def read_response(self, **options: Any) -> Any:
+        waits = not options.get("disconnect_on_error", True)
+        if waits and not self.can_read(max(0.0, self.end - monotonic())):
+            raise redis.TimeoutError("no answer")
+        return super().read_response(**options)

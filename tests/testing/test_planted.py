@@ -16,6 +16,7 @@ import pytest
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance import BackendSuite, volume, waiting, watching
 from testing import (  # noqa: F401 - importing plants the bugs
+    planted_bounds,
     planted_changes,
     planted_claims,
     planted_inserts,

@@ -9,8 +9,9 @@
 --          A change: queue number · key · plan number · claim or "" · instant of its creation in ms or "" · revision
 --          or "" · a value for each field to set ·
 --          an entry for each list
--- returns  {now_ms, for each change: its new revision, or {word, score, fields…}}; words: absent, claim, state, due,
---          revision, unique
+-- returns  {now_ms, {base key, key of each job that was quarantined…}, for each change: its new revision, or
+--          {word, score, fields…}}; words: absent, claim, state, due, revision, unique
+needs("ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HMGET", "HGETALL", "HGET", "HLEN", "HSTRLEN", "ZSCORE", "ZCARD")
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2
@@ -46,8 +47,7 @@ local function read_plan()
     tail = argument() == "t", priority = argument(), unique = argument(), topic = argument(), sets = names("n."), stamps = names("n."),
     erased = names("n."), lists = names("l.")}
   plan.score = common_score(plan)
-  plan.reads_score = plan.if_due or plan.state == "queued" or (not plan.score and plan.to ~= "")
-  plan.fields = {"t", "s", "c", "v", "p", "o", "u"}
+  plan.fields = {"t", "s", "c", "v", "p", "o", "u", "a"}
   for _, list in ipairs(plan.lists) do plan.fields[#plan.fields + 1] = list end
   if plan.state == "running" and plan.to ~= "running" then
     plan.erased[#plan.erased + 1] = "c"
@@ -66,17 +66,12 @@ for i = 1, tonumber(argument()) do
 end
 for _, base in ipairs(takes and KEYS or {}) do
   local holders = base .. ":unique"
-  if type(redis.pcall("HLEN", holders)) ~= "number" then return redis.error_reply("CORRUPT " .. holders .. " is not a hash") end
-end
-
-local function put_aside(base, state, key)
-  quarantine(base, state, key, now)
-  return {"absent", ""}
+  if not try("HLEN", holders) then return redis.error_reply("CORRUPT " .. holders .. " is not a hash") end
 end
 
 local function refuse(word, base, state, key)
-  local score = redis.pcall("ZSCORE", base .. ":" .. state, key)
-  if type(score) ~= "string" then return put_aside(base, state, key) end
+  local score = standing(base, state, key)
+  if not score then return {"absent", ""} end
   local answer = {word, score}
   local job, flat = load(base, key)
   if job then for i = 1, #flat do answer[2 + i] = flat[i] end end
@@ -96,12 +91,6 @@ local function own_score(plan, base, found, score)
   if mode == "k" then new = old elseif mode == "+" then new = now + ms elseif mode == "=" then new = ms end
   if plan.state == "running" and old < FOREVER and new < FOREVER then new = math.max(old, new) end
   return text(new)
-end
-
-local function free(base, key, digest)
-  if digest and redis.pcall("HGET", base .. ":unique", digest) == key then
-    redis.call("HDEL", base .. ":unique", digest)
-  end
 end
 
 -- How many entries were ever appended to a list; a damaged number begins anew.
@@ -130,69 +119,89 @@ local function new_fields(plan, found, score, revision, at_values)
   if plan.takes then set("u", plan.unique) end
   for _, name in ipairs(plan.stamps) do set(name, now_text) end
   for i, list in ipairs(plan.lists) do
-    local number = text(appended(found[7 + i]) + 1)
+    local number = text(appended(found[8 + i]) + 1)
     set(list, number)
     set(list .. "." .. number, now_text .. ":" .. ARGV[at_values + #plan.sets + i - 1])
   end
   return sets
 end
 
-local function old_fields(plan, found)
+-- The entries of a list that are kept no longer once one of so many bytes is appended: too many, or too large together.
+local function outgrown(name, list, count, bytes, erased)
+  local full = false
+  for number = count, math.max(1, count + 1 - LIST_LENGTH), -1 do
+    local field = list .. "." .. text(number)
+    local size = try("HSTRLEN", name, field) or 0
+    if size == 0 then return end
+    bytes = bytes + size - #now_text - 1
+    full = full or bytes > LIST_BYTES or count + 1 - number >= LIST_LENGTH
+    if full then erased[#erased + 1] = field end
+  end
+end
+
+local function old_fields(plan, name, found, at_values)
   local erased = plan.erased
   if plan.unique ~= "-" and #plan.lists == 0 then return erased end
   erased = {unpack(erased)}
   if plan.unique == "-" then erased[#erased + 1] = "u" end
   for i, list in ipairs(plan.lists) do
-    local count = appended(found[7 + i])
-    if count >= LIST_LENGTH then erased[#erased + 1] = list .. "." .. text(count + 1 - LIST_LENGTH) end
+    outgrown(name, list, appended(found[8 + i]), #ARGV[at_values + #plan.sets + i - 1], erased)
   end
   return erased
 end
 
+-- Whether a job holds the unique key it says it holds, so that it can free it.
+local function holds(base, key, digest)
+  return digest and try("HGET", base .. ":unique", digest) == key
+end
+
+local begun = false
 local function apply(plan, base, key, claim, created, revision, at_values)
-  local name = base .. ":j:" .. key
+  local name, index = base .. ":j:" .. key, base .. ":" .. plan.state
   local found = redis.pcall("HMGET", name, unpack(plan.fields))
-  if not found.err and not found[1] and not found[2] and redis.call("EXISTS", name) == 0 then return {"absent", ""} end
-  local state = found[2]
-  if found.err or not found[1] or not IS_STATE[state] or not is_number(found[4]) or not is_number(found[5])
+  if found.err then found = try("HMGET", name, unpack(plan.fields)) end
+  if found and not found[1] and not found[2] and #redis.call("HGETALL", name) == 0 then return {"absent", ""} end
+  local state = found and found[2]
+  if not found or not found[1] or not IS_STATE[state] or not is_number(found[4]) or not is_number(found[5])
     or not is_number(found[6]) then
-    return put_aside(base, plan.state, key)
+    quarantine(base, plan.state, key)
+    return {"absent", ""}
   end
-  if created ~= "" and redis.pcall("HGET", name, "a") ~= created then return {"absent", ""} end
+  if created ~= "" and found[8] ~= created then return {"absent", ""} end
   local old = tonumber(found[4] or 0)
   if claim ~= "" and found[3] ~= claim then return refuse("claim", base, state, key) end
   if state ~= plan.state then return refuse("state", base, state, key) end
-  local score = nil
-  if plan.reads_score then
-    score = redis.pcall("ZSCORE", base .. ":" .. state, key)
-    if type(score) ~= "string" then return put_aside(base, state, key) end
-    if plan.if_due and (state == "queued" or tonumber(score) > now) then return refuse("due", base, state, key) end
-  end
+  local score = redis.call("ZSCORE", index, key) or standing(base, state, key)
+  if not score then return {"absent", ""} end
+  if plan.if_due and (state == "queued" or tonumber(score) > now) then return refuse("due", base, state, key) end
   if revision ~= "" and tonumber(revision) ~= old then return refuse("revision", base, state, key) end
   if plan.takes then
-    local holder = redis.pcall("HGET", base .. ":unique", plan.unique)
-    if type(holder) == "string" and holder ~= key then return refuse("unique", base, state, key) end
+    local holder = redis.call("HGET", base .. ":unique", plan.unique)
+    if holder and holder ~= key then return refuse("unique", base, state, key) end
   end
+  local frees = (plan.unique ~= "" or plan.to == "") and holds(base, key, found[7])
+  local erased = old_fields(plan, name, found, at_values)
 
   -- Everything is known; from here on, only writes. The first is one that a full server accepts.
-  if redis.call("ZREM", base .. ":" .. state, key) == 0 then return put_aside(base, state, key) end
+  if not begun then redis.call("ZREM", index, "") end
+  begun = true
+  if frees then redis.call("HDEL", base .. ":unique", found[7]) end
   if plan.to == "" then
-    free(base, key, found[7])
+    redis.call("ZREM", index, key)
     redis.call("DEL", name)
     return old + 1
   end
   local new = claim == "" and old + 1 or old
   redis.call("ZADD", base .. ":" .. plan.to, plan.score or own_score(plan, base, found, score), key)
-  if plan.unique ~= "" then free(base, key, found[7]) end
   if plan.takes then redis.call("HSET", base .. ":unique", plan.unique, key) end
   local sets = new_fields(plan, found, score, claim == "" and text(new), at_values)
-  local erased = old_fields(plan, found)
   if #sets > 0 then redis.call("HSET", name, unpack(sets)) end
   if #erased > 0 then redis.call("HDEL", name, unpack(erased)) end
+  if plan.to ~= state then redis.call("ZREM", index, key) end
   return new
 end
 
-local answers, channels = {now_text}, {}
+local answers, channels = {now_text, quarantined}, {}
 local function publish(base, topic, key)
   local channel = base .. ":" .. topic
   local keys = channels[channel]

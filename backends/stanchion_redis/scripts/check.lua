@@ -20,44 +20,49 @@ local function check_indexed(key, state)
   end
   if state ~= "running" and (job.c or job.w) then found("unclaimed", key, "it is " .. state .. " and has a claim or worker") end
   if FINAL[state] ~= (job.z and true or nil) then found("misplaced", key, "it is " .. state .. " and its end does not fit") end
-  if job.u and redis.pcall("HGET", base .. ":unique", job.u) ~= key then
+  if job.u and try("HGET", base .. ":unique", job.u) ~= key then
     found("unique", key, "it says it holds the unique key " .. job.u .. " and does not")
   end
 end
 
 local function check_record(key)
   local job, why = load(base, key)
-  local places = {}
+  local places, aside = {}, false
   for _, state in ipairs(STATES) do
-    if type(redis.pcall("ZSCORE", base .. ":" .. state, key)) == "string" then places[#places + 1] = state end
+    if try("ZSCORE", base .. ":" .. state, key) then places[#places + 1] = state end
+    aside = aside or try("ZSCORE", base .. ":quarantine", state .. " " .. key)
   end
-  local aside = type(redis.pcall("ZSCORE", base .. ":quarantine", key)) == "string"
   if #places ~= 1 and not aside and why ~= "absent" then
     found("misplaced", key, "it is listed in " .. #places .. " states: " .. table.concat(places, ", "))
   end
 end
 
 if IS_STATE[part] or part == "quarantine" then
-  local keys = redis.pcall("ZRANGE", base .. ":" .. part, position, position + size - 1)
-  if keys.err then
+  local keys = try("ZRANGE", base .. ":" .. part, position, position + size - 1)
+  if not keys then
     found("corrupt", part, "it is not a sorted set")
   else
     if #keys == size then findings[1] = text(position + size) end
     for _, key in ipairs(keys) do
-      if part == "quarantine" then found("unreadable", key, "it was put aside") else check_indexed(key, part) end
+      local state, aside = string.match(key, "^(%S+) (.+)$")
+      if part ~= "quarantine" then
+        check_indexed(key, part)
+      else
+        found("unreadable", aside or key, "it was " .. (state or "in no state") .. " and is quarantined")
+      end
     end
   end
 elseif part == "unique" then
-  local page = redis.pcall("HSCAN", base .. ":unique", ARGV[2], "COUNT", size)
-  if page.err then found("corrupt", part, "it is not a hash") else findings[1] = page[1] end
-  local held = page[2] or {}
+  local page = try("HSCAN", base .. ":unique", ARGV[2], "COUNT", size)
+  if page then findings[1] = page[1] else found("corrupt", part, "it is not a hash") end
+  local held = page and page[2] or {}
   for i = 1, #held, 2 do
     local job = load(base, held[i + 1])
     if not job or job.u ~= held[i] then found("unique", held[i + 1], "it holds the unique key " .. held[i] .. " without saying so") end
   end
 else
-  local settings = redis.pcall("HGET", base, "seq")
-  if type(settings) == "table" or not is_number(settings) then found("corrupt", "settings", "they cannot be read") end
+  local settings = try("HGET", base, "seq")
+  if settings == nil or not is_number(settings) then found("corrupt", "settings", "they cannot be read") end
   for i = 4, #ARGV do check_record(ARGV[i]) end
 end
 return findings

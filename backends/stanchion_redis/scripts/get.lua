@@ -7,8 +7,8 @@ for i = 1, #ARGV, 2 do
   local number, key = tonumber(ARGV[i]), ARGV[i + 1]
   local base, answer = KEYS[number], 0
   local job, flat = load(base, key)
-  local score = job and redis.pcall("ZSCORE", base .. ":" .. job.s, key)
-  if type(score) == "string" then
+  local score = job and try("ZSCORE", base .. ":" .. job.s, key)
+  if score then
     answer = {number, key, score}
     for _, value in ipairs(flat) do answer[#answer + 1] = value end
   end

@@ -3,29 +3,32 @@
 -- ARGV     1 now_ms or "" to use the server's · then for each queue: how many jobs go to its tail, how many to other
 --          states, how many have a unique key · then for each job: queue number · key · state · clock ("", "+ms" from
 --          now, "=ms") · priority · digest of its unique key or "" · number of further fields n · n times name, value
--- returns  for each job: 1 if created, else {queue number, key, score, fields…} of the job that was there
+-- returns  {{number of each queue that did not exist…}, for each job: 1 if created, else {queue number, key, score,
+--          fields…} of the job that was there; without score and fields if that cannot be read}
+needs("HSET", "HINCRBY", "ZADD", "EXISTS", "HGET", "HLEN", "HGETALL", "ZSCORE", "ZCARD")
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2
 
-local places = {}
+local new, places = {}, {}
 for number, base in ipairs(KEYS) do
   local tails, others, uniques = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   at = at + 3
   places[number] = tails
-  local seq = redis.pcall("HGET", base, "seq")
-  if type(seq) == "table" or not is_number(seq) or (tails > 0 and not is_index(base .. ":queued"))
+  local seq = try("HGET", base, "seq")
+  if seq == nil or not is_number(seq) or (tails > 0 and not is_index(base .. ":queued"))
     or (others > 0 and not (is_index(base .. ":scheduled") and is_index(base .. ":blocked")))
-    or (uniques > 0 and type(redis.pcall("HLEN", base .. ":unique")) ~= "number") then
+    or (uniques > 0 and not try("HLEN", base .. ":unique")) then
     return redis.error_reply("CORRUPT a key of queue " .. base .. " is not what it should be")
   end
+  if not seq then new[#new + 1] = number end
 end
 for number, base in ipairs(KEYS) do
-  local tails = places[number]
-  if tails > 0 then places[number] = redis.call("HINCRBY", base, "seq", tails) - tails end
+  -- A queue exists with its counter, of which a job that waits for a time takes nothing.
+  places[number] = redis.call("HINCRBY", base, "seq", places[number]) - places[number]
 end
 
-local answers, woken = {}, {}
+local answers, woken = {new}, {}
 while at <= #ARGV do
   local number, key, state, due = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local priority, digest, count = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
@@ -33,19 +36,20 @@ while at <= #ARGV do
   at = last + 1
   local base = KEYS[number]
   local name = base .. ":j:" .. key
-  local holder = nil
-  if redis.call("EXISTS", name) == 1 then
-    holder = key
-  elseif digest ~= "" then
+  local holder = redis.call("EXISTS", name) == 1 and key
+  if not holder and digest ~= "" then
     holder = redis.call("HGET", base .. ":unique", digest)
-    if holder and redis.call("EXISTS", base .. ":j:" .. holder) == 0 then holder = nil end
+    if holder and redis.call("EXISTS", base .. ":j:" .. holder) == 0 then holder = false end
   end
 
   if holder then
     local job, flat = load(base, holder)
-    local score = job and redis.pcall("ZSCORE", base .. ":" .. job.s, holder)
-    local answer = {number, holder, type(score) == "string" and score or ""}
-    if job then for _, value in ipairs(flat) do answer[#answer + 1] = value end end
+    local score = job and standing(base, job.s, holder)
+    local answer = {number, holder}
+    if score then
+      answer[3] = score
+      for _, value in ipairs(flat) do answer[#answer + 1] = value end
+    end
     answers[#answers + 1] = answer
   else
     redis.call("HSET", name, "s", state, "a", now_text, unpack(ARGV, first, last))

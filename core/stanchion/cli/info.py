@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from stanchion.backend import Backend, Quarantines
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import console, json_text, number, say, table
 from stanchion.config import redacted
@@ -15,6 +16,9 @@ from stanchion.steps import Call, Steps
 _ALWAYS: Final = (State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED)
 """The states whose columns are shown although no job is in them."""
 
+_QUARANTINED: Final = "quarantined"
+"""Records that cannot be read; see `stanchion check`."""
+
 
 @click.command()
 @store_options
@@ -22,10 +26,11 @@ _ALWAYS: Final = (State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED)
 def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
     """Show the queues, and how many of their jobs are in each state.
 
-    States that no job is in are left out, but for the most common ones; --json has all of them.
+    States that no job is in are left out, but for the most common ones; --json has all of them. Records that cannot be
+    read are counted as quarantined, where there are any; `check` names them.
     """
     with opened(backend, namespace, "info") as app:
-        rows = app.engine.run(_rows())
+        rows = app.engine.run(_rows(app.engine.backend))
         if as_json:
             click.echo(json_text({"queues": rows}))
         elif rows:
@@ -34,14 +39,18 @@ def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
             say(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
 
 
-def _rows() -> Steps[list[dict[str, Any]]]:
+def _rows(backend: Backend) -> Steps[list[dict[str, Any]]]:
     settings = yield Call("queues")
     counts: Mapping[str, Counts] = yield Call("count", (list(settings),))
+    quarantined: Mapping[str, int] = {}
+    if isinstance(backend, Quarantines):
+        quarantined = yield Call("quarantined", (list(settings),))
     return [
         {
             "queue": name,
             "paused": settings[name].paused,
             "jobs": {state.value: counts[name][state] for state in State},
+            **({"quarantined": quarantined[name]} if quarantined.get(name) else {}),
         }
         for name in settings
     ]
@@ -49,8 +58,10 @@ def _rows() -> Steps[list[dict[str, Any]]]:
 
 def _draw(rows: list[dict[str, Any]]) -> None:
     states = [state for state in State if state in _ALWAYS or any(row["jobs"][state] for row in rows)]
-    drawn = table("queue", "", *states, texts=2)
+    extra = [_QUARANTINED] if any(_QUARANTINED in row for row in rows) else []
+    drawn = table("queue", "", *states, *extra, texts=2)
     for row in rows:
         numbers = [number(row["jobs"][state]) for state in states]
+        numbers += [number(row.get(name, 0)) for name in extra]
         drawn.add_row(row["queue"], "paused" if row["paused"] else "", *numbers)
     console().print(drawn)

@@ -35,6 +35,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgut
 
 from stanchion.testing.conformance.applying import Applying  # noqa: E402 - asserts are rewritten only before
 from stanchion.testing.conformance.blocking import blocking  # noqa: E402
+from stanchion.testing.conformance.bounding import Bounding  # noqa: E402
 from stanchion.testing.conformance.claiming import Claiming  # noqa: E402
 from stanchion.testing.conformance.dying import Dying  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
@@ -51,6 +52,7 @@ from stanchion.testing.conformance.settings import Settings, Twins  # noqa: E402
 from stanchion.testing.conformance.sharing import Sharing  # noqa: E402
 from stanchion.testing.conformance.sweeping import Sweeping  # noqa: E402
 from stanchion.testing.conformance.telling import Telling  # noqa: E402
+from stanchion.testing.conformance.together import Together  # noqa: E402
 from stanchion.testing.conformance.waiting import Waiting  # noqa: E402
 from stanchion.testing.conformance.walking import Walking  # noqa: E402
 from stanchion.testing.conformance.watching import Watching  # noqa: E402
@@ -75,6 +77,7 @@ class Contract(
     Walking,
     Living,
     Sweeping,
+    Bounding,
     Reading,
     Waiting,
     Watching,
@@ -82,6 +85,7 @@ class Contract(
     Twins,
     Joining,
     Telling,
+    Together,
 ):
     """What each verb does, told one caller at a time."""
 

@@ -236,6 +236,25 @@ class Applying(Ground):
         assert isinstance(answer, Applied)
         assert the(backend).unique == "digest"
 
+    def test_a_queued_job_is_never_due(self, backend: Backend) -> None:
+        """It has no clock, whatever its priority and place."""
+        inserted(backend, *(an_item(f"{n}", priority=n) for n in (-100, 0, 100)))
+        for n in (-100, 0, 100):
+            answer = change(backend, the(backend, f"{n}"), State.QUEUED, guards={"if_due": True})
+
+            assert isinstance(answer, Refused)
+            assert answer.why is Refusal.DUE
+
+    def test_the_instant_of_a_note_is_that_of_the_change(self, backend: Backend, clock: VirtualClock) -> None:
+        """`NOW` is the backend's time, which is answered too; not the caller's."""
+        job = taken(backend)
+        clock.advance(days=1000)
+        answer = change(backend, job, State.RUNNING, notes={"at": NOW})
+
+        assert isinstance(answer, Applied)
+        assert answer.now == clock.now()
+        assert the(backend).notes["at"] == stamp(answer.now)
+
     def test_a_unique_key_is_freed_by_another(self, backend: Backend) -> None:
         """A job that takes another key lets go of the one it held."""
         inserted(backend, an_item("a", unique="one", scope="end"))

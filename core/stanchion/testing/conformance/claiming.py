@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from stanchion.backend import Backend
-from stanchion.changes import Place
+from stanchion.changes import Place, remembered
 from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
@@ -147,6 +147,19 @@ class Claiming(Ground):
         assert (first.run, second.run) == (1, 2)
         assert second.started_at == clock.now()
         assert second.claim != first.claim
+
+    @pytest.mark.parametrize("lease", [LEASE, timedelta(hours=1)])
+    def test_claim_asked_again_late_answers_as_before(
+        self, backend: Backend, clock: VirtualClock, lease: timedelta
+    ) -> None:
+        """For as long as its lease lasts and calls are repeated; nothing new is taken meanwhile."""
+        inserted(backend, *items("abc"))
+        first = a_claim(backend, limit=2, claim_id="once", lease=lease)
+        clock.advance(remembered(lease) - timedelta(milliseconds=1))
+        again = a_claim(backend, limit=2, claim_id="once", lease=lease)
+
+        assert again.records == first.records
+        assert keys_of(a_claim(backend).records) == ["c"]
 
     @pytest.mark.parametrize("state", [State.SCHEDULED, State.RETRYING])
     def test_claim_never_takes_a_waiting_job_before_its_time(

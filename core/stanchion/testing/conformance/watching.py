@@ -106,6 +106,19 @@ class Watching(Ground):
 
         assert found == [{"one:a", "two:a"}] * 2
 
+    def test_one_call_is_heard_of_in_each_of_its_queues(self, backend: Backend, watcher: WatchesJobs) -> None:
+        """By watches of one queue each, and of both topics."""
+        jobs = [taken(backend, queue=queue) for queue in ("one", "two", "three")]
+        topics = {"one": Topic.ENDED, "two": Topic.ENDED, "three": Topic.TOUCHED}
+        watches = {queue: watcher.watch([queue], topic) for queue, topic in topics.items()}
+        ends = [a_change(job, State.COMPLETED) for job in jobs[:2]]
+        backend.apply([*ends, a_change(jobs[2], State.RUNNING, notes={"cancel": b""})])
+        found = [heard(watch, f"{queue}:a") for queue, watch in watches.items()]
+        for watch in watches.values():
+            watch.close()
+
+        assert found == [{"one:a"}, {"two:a"}, {"three:a"}]
+
     def test_a_watch_hears_nothing_when_nothing_happens(self, ended: Watch) -> None:
         """Its wait ends with its timeout."""
         assert ended.next(timedelta(milliseconds=10)) == frozenset()

@@ -1,0 +1,51 @@
+"""One call that carries several items or changes, of several queues."""
+
+from datetime import timedelta
+
+from stanchion.backend import Backend
+from stanchion.changes import Applied, Refusal, Refused
+from stanchion.states import State
+from stanchion.testing.conformance.ground import Ground
+from stanchion.testing.conformance.making import a_change, an_item, inserted, taken, the
+from stanchion.testing.conformance.waiting import quiet
+
+NO = timedelta(0)
+
+
+class Together(Ground):
+    """What holds for each of several things holds for all of them in one call."""
+
+    def test_a_unique_key_that_the_same_call_frees_can_be_taken(self, backend: Backend) -> None:
+        """Changes are made in their order, and each meets what those before it have left."""
+        inserted(backend, an_item("a", unique="digest", scope="end"), an_item("b"))
+        frees = a_change(the(backend, "a"), State.CANCELLED, head={"unique": None})
+        takes = a_change(the(backend, "b"), State.QUEUED, head={"unique": "digest"})
+        answers = backend.apply([frees, takes])
+
+        assert [type(answer) for answer in answers] == [Applied, Applied]
+        assert the(backend, "b").unique == "digest"
+
+    def test_a_unique_key_that_the_same_call_takes_is_taken(self, backend: Backend) -> None:
+        """The second of two that want it is refused."""
+        inserted(backend, an_item("a"), an_item("b"))
+        takes = [a_change(the(backend, key), State.QUEUED, head={"unique": "digest"}) for key in "ab"]
+        first, second = backend.apply(takes)
+
+        assert isinstance(first, Applied)
+        assert isinstance(second, Refused)
+        assert second.why is Refusal.UNIQUE
+        assert the(backend, "b").unique is None
+
+    def test_an_insert_wakes_each_of_its_queues(self, backend: Backend) -> None:
+        """One call may bring jobs to several, which different workers serve."""
+        inserted(backend, *(an_item(queue=queue) for queue in ("one", "two", "three")))
+
+        assert [backend.wait([queue], NO) for queue in ("one", "two", "three")] == [True] * 3
+
+    def test_a_call_that_queues_jobs_wakes_each_of_their_queues(self, backend: Backend) -> None:
+        """As an insert does."""
+        jobs = [taken(backend, queue=queue) for queue in ("one", "two")]
+        quiet(backend, "one", "two")
+        backend.apply([a_change(job, State.QUEUED) for job in jobs])
+
+        assert [backend.wait([queue], NO) for queue in ("one", "two")] == [True] * 2
