@@ -9,7 +9,8 @@ repeated after an unknown outcome: `insert`, `claim` and `configure` answer as b
 refused by its guards, but for one that leaves job and claim as they are: a beat appends its entries again. One
 call carries at most `Limits.batch` items, changes, ids or jobs; core splits longer ones.
 
-Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not.
+Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not; `Busy` when it
+waited for others as long as it may, and did not.
 
 A backend is opened by its entry point in the group `stanchion.backends`, one for each URL scheme:
 `open(url, *, namespace, clock=None) -> Backend`. Two namespaces never see each other. It must not do I/O yet.
@@ -244,6 +245,15 @@ class HasDeadlines(Protocol):
 
     def within(self, deadline: timedelta) -> Backend:
         """A twin on the same store whose calls give up after the deadline; closing it leaves the backend open."""
+        ...
+
+
+@runtime_checkable
+class MayWait(Protocol):
+    """Has calls that wait while others use the store."""
+
+    def impatient(self) -> Backend:
+        """Return the same backend, whose calls raise `Busy` instead of waiting. Closing it leaves the backend open."""
         ...
 
 
