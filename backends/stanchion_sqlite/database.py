@@ -26,7 +26,7 @@ PATIENCE: Final = 10.0
 """Seconds that a call waits for others who write, in all, before it gives up."""
 
 MOMENT: Final = 0.001
-"""Seconds that a call which may not wait does wait for a thread of this process that reads."""
+"""Seconds that a call which may not wait does wait for another thread of this process: most are done by then."""
 
 T = TypeVar("T")
 Act = Callable[[sqlite3.Connection], T]
@@ -94,10 +94,10 @@ class Database:
             Busy: Others wrote all the time.
         """
         patience = PATIENCE if patience is None else patience
-        end = monotonic() + patience
+        end, seconds = monotonic() + patience, max(patience, MOMENT)
         return self._in_place(
             lambda: self._with(
-                self._write_lock, patience, "wrote to", lambda: self._write(act, end, patience)
+                self._write_lock, seconds, "wrote to", lambda: self._write(act, end, patience)
             ),
             patience,
         )
@@ -196,7 +196,8 @@ class Database:
 
     def _read(self, act: Act[T], patience: float | None) -> T:
         if self._reader is None:
-            self._prepare(PATIENCE if patience is None else patience)
+            if self._writer is None:  # else nobody is waited for who writes
+                self._prepare(PATIENCE if patience is None else patience)
             self._reader = connect(self.path, self._synchronous, monotonic() + PATIENCE)
             self._reader.execute("PRAGMA query_only = ON")
             self._guard.hold(self._log.file, self._log.index)

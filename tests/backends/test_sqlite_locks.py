@@ -17,6 +17,7 @@ import pytest
 from stanchion import Stanchion, State, current_job
 from stanchion.engine import Engine
 from stanchion.errors import Busy, Unavailable
+from stanchion.inline import Inline
 from stanchion.plugins import Plugins
 from stanchion.queues import QueueSettings
 from stanchion.steps import Steps
@@ -165,6 +166,26 @@ def test_one_deadline_holds_for_the_threads_and_the_processes(
         backend.within(timedelta(seconds=8)).insert([an_item("b")])
 
     assert ends == [108.0]
+
+
+def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:
+    """Which gives the lock back here, and answers reads meanwhile."""
+
+    async def story(adapter: Inline) -> None:
+        await adapter.insert([an_item("a")])
+        other.do("sqlite_deeds:hold", path)
+        calls = [
+            asyncio.create_task(adapter.insert([an_item("b")])),
+            asyncio.create_task(adapter.configure("video", QueueSettings(paused=True))),
+        ]
+        await asyncio.sleep(0)
+        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a"]
+        other.do("sqlite_deeds:let_go")
+        await asyncio.gather(*calls)
+        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a", "b"]
+
+    with closing(backend_on(path)) as backend:
+        asyncio.run(story(Inline(backend)))
 
 
 def test_a_signal_while_a_call_waits_leaves_nothing_open(path: Path, other: Hand) -> None:
