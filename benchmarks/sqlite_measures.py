@@ -126,8 +126,8 @@ def _app() -> Iterator[tuple[Application, str]]:
 
 def _insist_on_full(app: Stanchion) -> None:
     """Read the pragma back from the connection that writes."""
-    with app.engine.backend._database.writing() as connection:
-        (mode,) = connection.execute("PRAGMA synchronous").fetchone()
+    look = "PRAGMA synchronous"
+    (mode,) = app.engine.backend._database.write(lambda connection: connection.execute(look).fetchone())
     if mode != FULL:
         raise SystemExit(f"synchronous is {mode}, not FULL")
 

@@ -1,13 +1,12 @@
 """The SQLite backend: the contract over one file, which any number of processes of one machine share."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,9 +18,9 @@ from stanchion.queues import QueueSettings
 from stanchion.states import SWEPT, State
 from stanchion_sqlite import forks
 from stanchion_sqlite.database import Database, statement
-from stanchion_sqlite.joining import joined
+from stanchion_sqlite.joining import join
 from stanchion_sqlite.news import Bell, SqliteWatch
-from stanchion_sqlite.rows import Found, as_json, found_among, to_ms, unreadable
+from stanchion_sqlite.rows import Found, Row, as_json, found_among, to_ms, unreadable
 from stanchion_sqlite.transaction import QueueRow, Transaction, queue_row, queues_of
 
 LIMITS: Final = Limits(batch=100, local=False)
@@ -29,6 +28,9 @@ LIMITS: Final = Limits(batch=100, local=False)
 
 _FIRST: Final = (-(1 << 62), 0, 0)
 """Before every place."""
+
+
+T = TypeVar("T")
 
 
 class SqliteBackend:
@@ -61,10 +63,12 @@ class SqliteBackend:
     def within(self, deadline: timedelta) -> "SqliteBackend":
         """See `stanchion.backend.HasDeadlines`. The twin has the same connections; closing it closes nothing."""
         twin = copy(self)
-        twin._patience = (
-            deadline.total_seconds() / 2
-        )  # for this process's threads, and again for other processes
+        twin._patience = deadline.total_seconds()
         return twin
+
+    def impatient(self) -> "SqliteBackend":
+        """See `stanchion.backend.MayWait`."""
+        return self.within(timedelta(0))
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
@@ -80,26 +84,29 @@ class SqliteBackend:
         return LIMITS
 
     def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        with self._writing(split_id(item.id)[0] for item in items) as transaction:
-            return [transaction.insert(item) for item in items]
+        names = (split_id(item.id)[0] for item in items)
+        return self._write(names, lambda transaction: [transaction.insert(item) for item in items])
 
     def insert_joined(self, items: Sequence[Item], connection: object) -> Sequence[Inserted]:
         """See `stanchion.backend.JoinsTransactions`."""
-        with joined(connection, self._database) as connected:
+
+        def insert(connected: sqlite3.Connection) -> list[Inserted]:
             names = dict.fromkeys(split_id(item.id)[0] for item in items)
             transaction = Transaction(connected, self._namespace, self.now(), names)
             answers = [transaction.insert(item) for item in items]
             transaction.finish()
-        return answers
+            return answers
+
+        return join(connection, self._database, insert)
 
     def claim(
         self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
     ) -> Claimed:
-        with self._writing(queues) as transaction:
+        def take(transaction: Transaction) -> tuple[Claimed, list[QueueRow], list[QueueRow]]:
             now = transaction.now
             again = transaction.claimed_before(claim_id)
             if again is not None:
-                return Claimed(records=again, now=now, more=False, next_due_at=None)
+                return Claimed(records=again, now=now, more=False, next_due_at=None), [], []
             ends = whole(now + lease)
             taken: list[Found] = []
             room = Room(LIMITS.bytes)
@@ -112,19 +119,24 @@ class SqliteBackend:
             transaction.remember(claim_id, taken, now + remembered(lease))
             more = [queue for queue in active if transaction.has_queued(queue)]
             clocks = [at for queue in active if (at := transaction.next_due(queue))]
+            records = [job.record for job in taken]
+            first = min(clocks, default=None)
+            return Claimed(records=records, now=now, more=bool(more), next_due_at=first), there, more
+
+        claimed, there, more = self._write(queues, take)
         self._act_on(there)
         self._pass_on(more)
-        records = [job.record for job in taken]
-        return Claimed(records=records, now=now, more=bool(more), next_due_at=min(clocks, default=None))
+        return claimed
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        with self._writing(split_id(change.job_id)[0] for change in changes) as transaction:
-            return transaction.apply(changes)
+        names = (split_id(change.job_id)[0] for change in changes)
+        return self._write(names, lambda transaction: transaction.apply(changes))
 
     def due(self, queues: Sequence[str], limit: int) -> Due:
-        now, jobs, others, more = self.now(), list[Found](), list[int](), False
-        room = Room(LIMITS.bytes)
-        with self._database.reading(self._patience) as connection:
+        now = self.now()
+
+        def look(connection: sqlite3.Connection) -> tuple[list[Found], list[int], bool]:
+            jobs, others, more, room = list[Found](), list[int](), False, Room(LIMITS.bytes)
             found = queues_of(connection, self._namespace, queues)
             for state, queue in product(SWEPT, found.values()):
                 place = (queue.id, state, to_ms(now), limit - len(jobs))
@@ -134,28 +146,36 @@ class SqliteBackend:
                 more = more or len(rows) == place[-1] or len(fit) < len(readable)
                 jobs += fit
                 others += broken
+            return jobs, others, more
+
+        jobs, others, more = self._read(look)
         if others:
-            with self._writing(()) as transaction:
-                transaction.put_aside(others)
+            self._write((), lambda transaction: transaction.put_aside(others))
         return Due(now=now, records=[job.record for job in jobs], more=more)
 
     def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
         keys: dict[str, list[str]] = {}
         for name, key in map(split_id, ids):
             keys.setdefault(name, []).append(key)
-        jobs: dict[str, Record] = {}
-        with self._database.reading(self._patience) as connection:
+
+        def look(connection: sqlite3.Connection) -> dict[str, Record]:
+            jobs: dict[str, Record] = {}
             for name, queue in queues_of(connection, self._namespace, keys).items():
                 rows = connection.execute(statement("get"), (as_json(keys[name]), queue.id)).fetchall()
                 jobs |= {job.record.id: job.record for job in found_among(name, rows)[0]}
+            return jobs
+
+        jobs = self._read(look)
         return [jobs.get(job_id) for job_id in ids]
 
     def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
         behind = _FIRST if cursor is None else msgspec.json.decode(cursor)
-        with self._database.reading(self._patience) as connection:
-            rows = connection.execute(
-                statement("list"), (self._id(connection, queue), state, *behind, LIMITS.batch)
-            ).fetchall()
+
+        def look(connection: sqlite3.Connection) -> Sequence[Row]:
+            place = (self._id(connection, queue), state, *behind, LIMITS.batch)
+            return connection.execute(statement("list"), place).fetchall()
+
+        rows = self._read(look)
         jobs, room = found_among(queue, rows)[0], Room(LIMITS.bytes)
         fit = [job for job in jobs if room.fits(size_of(job.record))]
         records = [job.record for job in fit]
@@ -167,20 +187,27 @@ class SqliteBackend:
         return Page(records=records, cursor=as_json((major, minor, rowid)))
 
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        counts = {name: dict.fromkeys(State, 0) for name in queues}
-        with self._database.reading(self._patience) as connection:
-            for name, queue in queues_of(connection, self._namespace, queues).items():
-                found = dict(connection.execute(statement("count"), (queue.id,)).fetchall())
-                counts[name] = {state: found.get(state, 0) for state in State}
-        return counts
+        def look(connection: sqlite3.Connection) -> dict[str, dict[Any, int]]:
+            there = queues_of(connection, self._namespace, queues).items()
+            return {
+                name: dict(connection.execute(statement("count"), (queue.id,)).fetchall())
+                for name, queue in there
+            }
+
+        found = self._read(look)
+        return {name: {state: found.get(name, {}).get(state, 0) for state in State} for name in queues}
 
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
         """See `stanchion.backend.Quarantines`."""
-        counts = dict.fromkeys(queues, 0)
-        with self._database.reading(self._patience) as connection:
-            for name, queue in queues_of(connection, self._namespace, queues).items():
-                counts[name] = connection.execute(statement("quarantined"), (queue.id,)).fetchone()[0]
-        return counts
+
+        def look(connection: sqlite3.Connection) -> dict[str, int]:
+            there = queues_of(connection, self._namespace, queues).items()
+            return {
+                name: connection.execute(statement("quarantined"), (queue.id,)).fetchone()[0]
+                for name, queue in there
+            }
+
+        return {**dict.fromkeys(queues, 0), **self._read(look)}
 
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
         forget = self._clock.subscribe(lambda: self._clock_moved(queues)) if self._clock else None
@@ -197,9 +224,10 @@ class SqliteBackend:
     def _are_woken(self, queues: Sequence[str]) -> bool:
         moved = self._moved.intersection(queues)
         self._moved -= moved
-        with self._database.reading(self._patience) as connection:
-            found = queues_of(connection, self._namespace, queues).values()
-        woken = [queue for queue in found if queue.wakes and queue.wakes != self._acted_on.get(queue.id)]
+        found = self._read(lambda connection: queues_of(connection, self._namespace, queues))
+        woken = [
+            queue for queue in found.values() if queue.wakes and queue.wakes != self._acted_on.get(queue.id)
+        ]
         self._act_on(woken)
         return bool(moved or woken)
 
@@ -213,30 +241,37 @@ class SqliteBackend:
             self._bell.ring()
 
     def queues(self) -> Mapping[str, QueueSettings]:
-        with self._database.reading(self._patience) as connection:
-            rows = connection.execute(statement("all_queues"), (self._namespace,)).fetchall()
+        rows = self._read(
+            lambda connection: connection.execute(statement("all_queues"), (self._namespace,)).fetchall()
+        )
         return {queue.name: queue.settings for queue in map(queue_row, rows)}
 
     def configure(self, queue: str, settings: QueueSettings) -> None:
-        with self._writing([queue]) as transaction:
+        def configure(transaction: Transaction) -> None:
             row = transaction.queue(queue)
             row.settings, row.changed = settings, True
             if not settings.paused:
                 row.wake()
 
+        self._write([queue], configure)
+
     def forget(self, queue: str) -> bool:
-        with self._database.writing(self._patience) as connection:
+        def forget(connection: sqlite3.Connection) -> bool:
             connection.execute(statement("forget"), (self._namespace, queue))
             return self._id(connection, queue) is None
+
+        return self._database.write(forget, self._patience)
 
     def now(self) -> datetime:
         return whole(self._clock.now() if self._clock else datetime.now(UTC))
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        with self._database.reading(self._patience) as connection:
+        def look(connection: sqlite3.Connection) -> tuple[Sequence[Row], Sequence[Row]]:
             damage = [] if cursor else connection.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
             place = (self._id(connection, queue), cursor or "", LIMITS.batch)
-            rows = connection.execute(statement("check"), place).fetchall()
+            return damage, connection.execute(statement("check"), place).fetchall()
+
+        damage, rows = self._read(look)
         findings = [
             Finding(fault=Fault.CORRUPT, where="stanchion_jobs", detail=words)
             for (words,) in damage
@@ -254,14 +289,21 @@ class SqliteBackend:
             self._bell.close()
             self._database.close()
 
-    @contextmanager
-    def _writing(self, names: Iterable[str]) -> Iterator[Transaction]:
-        with self._database.writing(self._patience) as connection:
-            transaction = Transaction(connection, self._namespace, self.now(), dict.fromkeys(names))
-            yield transaction
-            heard = transaction.finish()
+    def _read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        return self._database.read(look, self._patience)
+
+    def _write(self, names: Iterable[str], act: Callable[[Transaction], T]) -> T:
+        """Do something in a transaction that is about the queues of these names."""
+        queues = dict.fromkeys(names)
+
+        def whole_act(connection: sqlite3.Connection) -> tuple[T, bool]:
+            transaction = Transaction(connection, self._namespace, self.now(), queues)
+            return act(transaction), transaction.finish()
+
+        answer, heard = self._database.write(whole_act, self._patience)
         if heard:
             self._bell.ring()
+        return answer
 
     def _id(self, connection: sqlite3.Connection, queue: str) -> int | None:
         """A queue's number; none if it does not exist, which no job belongs to."""

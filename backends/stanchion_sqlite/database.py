@@ -1,33 +1,35 @@
-"""The file: how it is opened, made and brought up to date, and how transactions are run on it."""
+"""The file, and this process's connections to it: one that writes and one that reads."""
 
+import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Final
+from time import monotonic
+from typing import Final, TypeVar
 
-from stanchion.errors import BackendError, StanchionError, Unavailable
+from stanchion.errors import BackendError, Busy
+from stanchion_sqlite.connections import connect, transact, translated
+from stanchion_sqlite.guard import Guard
+from stanchion_sqlite.locks import SET, descriptors_of, is_open_without_name
+from stanchion_sqlite.log import Log, log_of, lost
+from stanchion_sqlite.tables import bring_up_to_date, is_outdated
+from stanchion_sqlite.text import read_any_text
+from stanchion_sqlite.turns import BOTH_FREE, Turns
 
 PATIENCE: Final = 10.0
-"""Seconds that a transaction waits while other processes write, before it gives up."""
+"""Seconds that a call waits for others who write, in all, before it gives up."""
 
-PAUSES: Final = (0.0003, 0.004)
-"""Seconds between two tries to begin while another process writes: the first pause, and the longest."""
+MOMENT: Final = 0.001
+"""Seconds that a call which may not wait does wait for another thread of this process: most are done by then."""
 
-MODE: Final = 0o600
-"""Of a new file: arguments and results are in it. SQLite gives the files beside it the same."""
-
-PAGE: Final = 2048
-"""Bytes of a page of a new file: a commit writes whole pages, and one of a single job is a tenth quicker than with
-SQLite's 4096; with many jobs there is no difference."""
-
-OLDEST: Final = (3, 35, 0)
-"""The first SQLite that has RETURNING."""
+T = TypeVar("T")
+Act = Callable[[sqlite3.Connection], T]
 
 
 @cache
@@ -36,19 +38,11 @@ def statement(name: str) -> str:
     return (files("stanchion_sqlite") / "statements" / f"{name}.sql").read_text("utf-8")
 
 
-@cache
-def schema() -> tuple[str, ...]:
-    """The steps that make the tables from nothing, oldest first: the files of schema/, by number."""
-    steps = sorted(
-        (files("stanchion_sqlite") / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0])
-    )
-    return tuple(step.read_text("utf-8") for step in steps)
-
-
 class Database:
-    """A file, and this process's two connections to it: one that writes and one that reads, each behind a lock.
+    """A file, and this process's two connections to it, each behind a lock.
 
-    They are opened when they are first needed. See `stanchion_sqlite.forks` for what becomes of them at a fork.
+    They are opened when they are first needed. See `stanchion_sqlite.forks` for what becomes of them at a fork, and
+    `stanchion_sqlite.connections` for why there are functions to do things with, and no context managers.
 
     Args:
         path: The file.
@@ -60,83 +54,91 @@ class Database:
         self.path = path
         self._synchronous = synchronous
         self._closed = False
+        self._guard = Guard()
+        weakref.finalize(self, self._guard.release)  # so that SQLite tidies up if nobody closes this
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._stopped: list[bool] = []
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        """Which file it is, whatever its name."""
+        self._log: Log
+        self._turns: Turns
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
-        self._read_lock.acquire()
-        self._write_lock.acquire()
+        both = (self._read_lock, self._write_lock)
+        self._stopped.extend(map(type(self._read_lock).acquire, both))  # one call: see `_with`
         self._disconnect()
 
     def after_fork(self, *, in_child: bool) -> None:
         """See `stanchion_sqlite.forks`."""
         if in_child:
             self._begin()
-        else:
-            self._write_lock.release()
-            self._read_lock.release()
+            return
+        for lock, _ in zip((self._read_lock, self._write_lock), self._stopped, strict=False):
+            lock.release()
+        self._stopped.clear()
 
-    @contextmanager
-    def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        """A transaction in which nobody else writes; it is made whole, or not at all.
+    def write(self, act: Act[T], patience: float | None = None) -> T:
+        """Do something in a transaction in which nobody else writes; it is made whole, or not at all.
 
         Args:
-            patience: Seconds to wait for the other threads of this process, and then for other processes.
+            act: What to do. It is done again, in a new transaction, if there is text that cannot be read.
+
+            patience: Seconds to wait for the other threads of this process and for other processes, in all.
+
+        Raises:
+            Busy: Others wrote all the time.
         """
         patience = PATIENCE if patience is None else patience
-        self._look_around()
-        if not self._write_lock.acquire(timeout=patience):
-            raise Unavailable(f"other threads of this process wrote to {self.path} for {patience:g} s")
-        try:
-            with self._translated(patience):
-                self._writer = self._writer or self._opened()
-                self._insist_on_file()
-                with _transaction(self._writer, patience):
-                    yield self._writer
-        finally:
-            self._write_lock.release()
+        end, seconds = monotonic() + patience, max(patience, MOMENT)
+        return self._in_place(
+            lambda: self._with(
+                self._write_lock, seconds, "wrote to", lambda: self._write(act, end, patience)
+            ),
+            patience,
+        )
 
-    @contextmanager
-    def reading(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        """A connection for SELECTs. Each sees everything that was committed before it.
+    def read(self, act: Act[T], patience: float | None = None) -> T:
+        """Do something with a connection for SELECTs. Each sees everything that was committed before it.
 
         Args:
-            patience: Seconds to wait for the other threads of this process; for as long as they take, if none.
-        """
-        self._look_around()
-        if not self._read_lock.acquire(timeout=-1 if patience is None else patience):
-            raise Unavailable(f"other threads of this process read {self.path} for {patience:g} s")
-        try:
-            with self._translated():
-                if self._reader is None:
-                    self.prepare()
-                    self._insist_on_file()  # else a new one would be made
-                    self._reader = self._connected()
-                    self._reader.execute("PRAGMA query_only = ON")
-                self._insist_on_file()
-                yield self._reader
-        finally:
-            self._read_lock.release()
+            act: What to do. It is done again if there is text that cannot be read.
 
-    def prepare(self) -> None:
-        """Make the file and the tables, if that was not done."""
-        self._look_around()
-        with self._write_lock, self._translated():
-            self._writer = self._writer or self._opened()
+            patience: Seconds to wait for the other threads of this process; for as long as they take by default.
+        """
+        seconds = -1 if patience is None else max(patience, MOMENT)
+        return self._in_place(
+            lambda: self._with(self._read_lock, seconds, "read", lambda: self._read(act, patience)),
+            PATIENCE if patience is None else patience,
+        )
+
+    def prepare(self, patience: float | None = None) -> None:
+        """Make the file and the tables, if that was not done, and see whether the log is where it was."""
+        patience = PATIENCE if patience is None else patience
+        self._in_place(lambda: self._prepare(patience), patience)
+
+    def _prepare(self, patience: float) -> None:
+        end = monotonic() + patience
+        self._with(self._write_lock, patience, "wrote to", lambda: self._writable(end, patience))
+
+    def watch_log(self) -> None:
+        """See that a connection of the caller's writes to the log that others have.
+
+        Raises:
+            BackendError: It may write to one that was removed.
+        """
+        misplaced = self._writer is not None and not self._log.is_in_place()
+        if misplaced or is_open_without_name(log_of(self.path)):
+            raise lost(self.path)
 
     def version(self) -> int:
-        """A number that is another one after any commit to the file, whoever made it."""
-        with self.reading() as connection:
-            number: int = connection.execute("PRAGMA data_version").fetchone()[0]
-            return number
+        """Return a number that is another one after any commit to the file, whoever made it."""
+        number: int = self.read(lambda connection: connection.execute("PRAGMA data_version").fetchone()[0])
+        return number
 
     def close(self) -> None:
         """Close the connections; the last one of all processes tidies up the files beside the database."""
@@ -146,10 +148,130 @@ class Database:
         with self._read_lock, self._write_lock:
             self._disconnect()
 
+    def _with(self, lock: threading.Lock, seconds: float, verb: str, act: Callable[[], T]) -> T:
+        self._look_around()
+        held: list[bool] = []
+        try:
+            # In one call, so that no interrupt comes between having the lock and knowing that.
+            held.extend(map(lock.acquire, (True,), (seconds,)))
+            if not held[0]:
+                raise Busy(f"other threads of this process {verb} {self.path} for {seconds:g} s")
+            self._look_around()
+            return act()
+        except sqlite3.Error as error:
+            raise translated(error, self.path, f"{PATIENCE if seconds < 0 else seconds:g} s") from error
+        finally:
+            if held and held[0]:
+                lock.release()
+
+    def _in_place(self, use: Callable[[], T], patience: float) -> T:
+        """Use the file; if its log was removed, and nothing is lost by that, open it anew and use it then."""
+        try:
+            return use()
+        except _Misplaced:
+            self._with(
+                self._read_lock,
+                patience,
+                "read",
+                lambda: self._with(self._write_lock, patience, "wrote to", self._let_go),
+            )
+        try:
+            return use()
+        except _Misplaced:
+            raise lost(self.path) from None
+
+    def _write(self, act: Act[T], end: float, patience: float) -> T:
+        writer = self._writable(end, patience)
+        turns = self._turns
+        try:
+            if not turns.take(end):
+                raise Busy(f"other processes wrote to {self.path} for {patience:g} s")
+            answer = read_any_text(writer, lambda: transact(writer, end, act))
+        finally:
+            if SET is not None:
+                fcntl.fcntl(turns.descriptor, SET, BOTH_FREE)
+        if self._log.is_removed() and not self._is_saved():
+            raise lost(self.path)
+        return answer
+
+    def _read(self, act: Act[T], patience: float | None) -> T:
+        if self._reader is None:
+            if self._writer is None:  # else nobody is waited for who writes
+                self._prepare(PATIENCE if patience is None else patience)
+            self._reader = connect(self.path, self._synchronous, monotonic() + PATIENCE)
+            self._reader.execute("PRAGMA query_only = ON")
+            self._guard.hold(self._log.file, self._log.index)
+        reader = self._reader
+        if not self._log.is_in_place():
+            raise _Misplaced
+        return read_any_text(reader, lambda: act(reader))
+
+    def _writable(self, end: float, patience: float) -> sqlite3.Connection:
+        """Return the connection that writes."""
+        if self._writer is None:
+            if patience == 0:
+                raise Busy(f"{self.path} is not open yet")
+            self._writer = self._opened(end)
+        elif not self._log.is_in_place():
+            raise _Misplaced
+        return self._writer
+
+    def _opened(self, end: float) -> sqlite3.Connection:
+        writer = connect(self.path, self._synchronous, end)
+        try:
+            self._log = Log(self.path)
+            self._turns = Turns(self._log.descriptor)
+            self._guard.hold(self._log.file, self._log.index)
+            if not any(
+                descriptors_of(self._log.index)
+            ):  # another connection of this process keeps another one
+                raise lost(self.path)
+            if is_outdated(writer, self.path):
+                transact(writer, end, lambda connection: bring_up_to_date(connection, self.path))
+            writer.execute("PRAGMA busy_timeout = 0")  # from now on `transact` waits
+        except BaseException:
+            self._guard.release()
+            writer.close()
+            raise
+        return writer
+
+    def _let_go(self) -> None:
+        """Close what is open on a log that is gone; what was committed to it is in the file.
+
+        Raises:
+            BackendError: Not all of that is, or the file itself was removed.
+        """
+        if self._writer is None or self._log.is_in_place():
+            return
+        if not self._log.has_its_database():
+            raise BackendError(f"{self.path} was removed or replaced while it was open: restart what uses it")
+        if not self._is_saved():
+            raise lost(self.path)
+        self._disconnect()
+
+    def _is_saved(self) -> bool:
+        """Return whether everything that was committed to the log is in the file, moving it there if that is safe."""
+        if self._guard.everything_is_in_the_file():
+            return True
+        if self._writer is None or not (self._guard.holds and self._log.has_no_successor()):
+            return False
+        with self._guard.shut():
+            busy, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and frames == moved
+
     def _disconnect(self) -> None:
+        if self._writer is None:
+            return
+        if self._log.is_in_place():
+            self._guard.release()
+        else:
+            with suppress(sqlite3.Error):
+                self._is_saved()
+            self._guard.abandon()
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
+        self._log.close()
         self._reader = self._writer = None
 
     def _look_around(self) -> None:
@@ -160,164 +282,6 @@ class Database:
                 f"the process was forked behind Python's back while {self.path} was open: open it after the fork"
             )
 
-    @contextmanager
-    def _translated(self, patience: float | None = None) -> Iterator[None]:
-        if self._closed:
-            raise BackendError(f"the backend on {self.path} is closed")
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translated(error, self.path, f"{PATIENCE if patience is None else patience:g} s") from error
 
-    def _insist_on_file(self) -> None:
-        """What is written to a file without a name is lost, though SQLite does not mind."""
-        try:
-            there = self.path.stat()
-        except FileNotFoundError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != self._file:
-            raise BackendError(f"{self.path} was removed or replaced while it was open: restart what uses it")
-
-    def _opened(self) -> sqlite3.Connection:
-        connection = self._connected()
-        try:
-            if is_outdated(connection, self.path):
-                with _transaction(connection, PATIENCE):
-                    bring_up_to_date(connection, self.path)
-            connection.execute("PRAGMA busy_timeout = 0")  # from now on `_transaction` waits
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _connected(self) -> sqlite3.Connection:
-        if sqlite3.sqlite_version_info < OLDEST:
-            raise BackendError(
-                f"SQLite {sqlite3.sqlite_version} is too old, 3.35 or newer is needed: use another Python build"
-            )
-        try:
-            with suppress(FileExistsError):
-                os.close(os.open(os.path.realpath(self.path), os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
-        except OSError as error:
-            raise BackendError(
-                f"cannot make the database {self.path}: {error.strerror}; its directory must exist and be writable"
-            ) from error
-        connection = sqlite3.connect(
-            self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
-        there = self.path.stat()
-        self._file = (there.st_dev, there.st_ino)
-        try:
-            connection.execute(f"PRAGMA page_size = {PAGE}")
-            _use_wal(connection, self.path)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA trusted_schema = OFF")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Readers and a writer at the same time; waits by itself, since SQLite does not wait for this pragma."""
-    end = monotonic() + PATIENCE
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            break
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or monotonic() > end:
-                raise
-            sleep(0.005)
-    if mode != "wal":
-        raise BackendError(
-            f"{path} cannot have a write-ahead log; put it on a local disk, network file systems are not supported"
-        )
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, patience: float) -> Iterator[None]:
-    try:  # from the start: a signal may raise between this statement and the next
-        _begin(connection, monotonic() + patience)
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _begin(connection: sqlite3.Connection, end: float) -> None:
-    """Begin to write: a transaction that begins by reading could not always go on to that.
-
-    SQLite's own waiting sleeps for longer and longer, up to 100 ms, and so seldom gets its turn beside a process that
-    writes without pause.
-    """
-    pause = PAUSES[0]
-    while not connection.in_transaction:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or monotonic() > end:
-                raise
-            sleep(pause)
-            pause = min(pause * 1.5, PAUSES[1])
-
-
-def is_outdated(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether tables are to be made.
-
-    Raises:
-        BackendError: A newer Stanchion has changed them.
-    """
-    made, known = _version(connection), len(schema())
-    if made > known:
-        raise BackendError(
-            f"{path} was made by a newer Stanchion: its schema is {made}, this one knows {known}; upgrade Stanchion"
-        )
-    return made < known
-
-
-def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Inside a transaction, make the tables, or what is missing of them."""
-    if not is_outdated(connection, path):
-        return  # another process has done it meanwhile
-    for step in schema()[_version(connection) :]:
-        for one in _statements(step):
-            connection.execute(one)
-    connection.execute("DELETE FROM stanchion_schema")
-    connection.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(schema()),))
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stanchion_schema'").fetchone()
-    row = connection.execute("SELECT version FROM stanchion_schema").fetchone() if there else None
-    return int(row[0]) if row else 0
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script: `executescript` would commit before it."""
-    lines: list[str] = []
-    for line in script.splitlines(keepends=True):
-        lines.append(line)
-        if sqlite3.complete_statement("".join(lines)):
-            yield "".join(lines)
-            lines = []
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits says more exactly why
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def translated(error: sqlite3.Error, path: Path, patience: str) -> StanchionError:
-    """What SQLite raised after that time, as an error of the contract. A failed transaction has changed nothing."""
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_SNAPSHOT:
-        return BackendError(
-            f"{path}: the transaction has read what others changed since, so it cannot write: use BEGIN IMMEDIATE"
-        )
-    if _is_busy(error):
-        return Unavailable(
-            f"other connections held {path} locked for {patience}: look for a program that keeps a transaction open"
-        )
-    return BackendError(f"{path}: {error}")
+class _Misplaced(Exception):
+    """The database, its log or its index is not the file of its name any more."""

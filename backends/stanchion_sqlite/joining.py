@@ -1,59 +1,80 @@
-"""Inserting inside a transaction of the caller's own, on a connection of his."""
+"""Inserting inside a transaction of the caller's own, on a connection of his.
+
+What is undone in any case stands first in an `except` here; `stanchion_sqlite.connections` says why.
+"""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from stanchion.errors import InvalidArgument
-from stanchion_sqlite.database import Database, bring_up_to_date, translated
+from stanchion_sqlite.connections import translated
+from stanchion_sqlite.database import Database
+from stanchion_sqlite.tables import bring_up_to_date
+
+T = TypeVar("T")
+Act = Callable[[sqlite3.Connection], T]
 
 
-@contextmanager
-def joined(connection: object, database: Database) -> Iterator[sqlite3.Connection]:
-    """A part of the caller's transaction: made whole or not at all, and committed by nobody but him.
+def join(connection: object, database: Database, act: Act[T]) -> T:
+    """Do something as a part of the caller's transaction: whole or not at all, and committed by nobody but him.
 
     Raises:
         InvalidArgument: It is no connection to this file, or it commits each statement by itself.
+
+        BackendError: The log that it writes to was removed.
     """
     path = database.path
     try:
         connected = _checked(connection, path)
-        with _plain(connected), _begun(connected, database), _savepoint(connected):
-            _lock(connected)
-            bring_up_to_date(connected, path)
-            yield connected
+        own = connected.row_factory, connected.text_factory
+        try:
+            connected.row_factory, connected.text_factory = None, str
+            return _begun(connected, database, act)
+        finally:
+            connected.row_factory, connected.text_factory = own
     except sqlite3.Error as error:
         raise translated(error, path, "longer than the connection waits") from error
 
 
-@contextmanager
-def _begun(connection: sqlite3.Connection, database: Database) -> Iterator[None]:
-    """A transaction: his own, or one that is begun as the driver does before his first statement that writes."""
+def _begun(connection: sqlite3.Connection, database: Database, act: Act[T]) -> T:
+    """In his own transaction, or one that is begun as the driver does before his first statement that writes."""
     if connection.in_transaction:
-        yield
-        return
+        database.watch_log()
+        return _inside(connection, database.path, act)
     database.prepare()
-    connection.execute("BEGIN IMMEDIATE")
+    database.watch_log()
     try:
-        yield
+        connection.execute("BEGIN IMMEDIATE")
+        return _inside(connection, database.path, act)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
-@contextmanager
-def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("SAVEPOINT stanchion")
+def _inside(connection: sqlite3.Connection, path: Path, act: Act[T]) -> T:
     try:
-        yield
+        connection.execute("SAVEPOINT stanchion")
+        _lock(connection)
+        bring_up_to_date(connection, path)
+        answer = act(connection)
+        connection.execute("RELEASE stanchion")
     except BaseException:
-        if connection.in_transaction:  # some errors, such as a full disk, end it
+        _undo(connection)
+        raise
+    return answer
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # some errors, such as a full disk, end it
+        with suppress(
+            sqlite3.OperationalError
+        ):  # an interrupt may come before the savepoint is made or after its end
             connection.execute("ROLLBACK TO stanchion")
             connection.execute("RELEASE stanchion")
-        raise
-    connection.execute("RELEASE stanchion")
 
 
 def _lock(connection: sqlite3.Connection) -> None:
@@ -65,17 +86,6 @@ def _lock(connection: sqlite3.Connection) -> None:
             raise
 
 
-@contextmanager
-def _plain(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let the connection give tuples of text and numbers meanwhile, whatever its owner made of it."""
-    own = connection.row_factory, connection.text_factory
-    connection.row_factory, connection.text_factory = None, str
-    try:
-        yield
-    finally:
-        connection.row_factory, connection.text_factory = own
-
-
 def _checked(connection: object, path: Path) -> sqlite3.Connection:
     if not isinstance(connection, sqlite3.Connection):
         raise InvalidArgument(
@@ -83,8 +93,12 @@ def _checked(connection: object, path: Path) -> sqlite3.Connection:
         )
     if not connection.in_transaction and _commits_by_itself(connection):
         raise InvalidArgument("the connection commits each statement by itself: BEGIN a transaction first")
-    with _plain(connection):
+    own = connection.row_factory, connection.text_factory
+    try:
+        connection.row_factory, connection.text_factory = None, str
         (main,) = (row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+    finally:
+        connection.row_factory, connection.text_factory = own
     if not main or Path(main).resolve() != path.resolve():
         raise InvalidArgument(
             f"the connection is to {main or 'a database in memory'}, the jobs are in {path}"

@@ -32,7 +32,9 @@ class Bell:
         self._begin()
 
     def _begin(self) -> None:
-        self._rung = threading.Condition()
+        self._lock = threading.RLock()
+        """Taken by itself, and not by way of the condition: an interrupt could come before that gives it back."""
+        self._rung = threading.Condition(self._lock)
         self._count = self._version = 0
         self._looking = False
 
@@ -44,7 +46,7 @@ class Bell:
 
     def ring(self) -> None:
         """Something was committed."""
-        with self._rung:
+        with self._lock:
             self._count += 1
             self._rung.notify_all()
 
@@ -70,7 +72,7 @@ class Bell:
 
     def _hear(self, count: int, end: float) -> bool:
         """Wait for a ring after the count; false if the time is over."""
-        with self._rung:
+        with self._lock:
             try:
                 while self._count == count:
                     left = end - monotonic()
@@ -90,11 +92,11 @@ class Bell:
             self._rung.wait(pause)
             if self._count != count:
                 return
-            self._rung.release()  # nobody who rings shall wait for a look behind a long read
+            self._lock.release()  # nobody who rings shall wait for a look behind a long read
             try:
                 version = self._database.version()
             finally:
-                self._rung.acquire()
+                self._lock.acquire()
             if version != self._version:
                 self._version = version
                 self._count += 1
@@ -113,8 +115,7 @@ class SqliteWatch:
         self._of = (topic, namespace, msgspec.json.encode(list(queues)).decode())
         self._closed = False
         self._heard: set[str] = set()
-        with database.reading() as connection:
-            (self._seq,) = connection.execute(statement("newest")).fetchone()
+        self._seq = database.read(lambda connection: connection.execute(statement("newest")).fetchone()[0])
 
     def next(self, timeout: timedelta) -> frozenset[str]:
         self._bell.wait_until(self._listen, timeout)
@@ -123,8 +124,9 @@ class SqliteWatch:
 
     def _listen(self) -> bool:
         if not self._closed:
-            with self._database.reading() as connection:
-                rows = connection.execute(statement("news"), (self._seq, *self._of)).fetchall()
+            rows = self._database.read(
+                lambda connection: connection.execute(statement("news"), (self._seq, *self._of)).fetchall()
+            )
             for self._seq, queue, keys in rows:
                 self._heard.update(f"{queue}:{key}" for key in msgspec.json.decode(keys))
         return self._closed or bool(self._heard)

@@ -10,7 +10,8 @@ refused by its guards, but for one that leaves job and claim as they are: a beat
 call carries at most `Limits.batch` items, changes, ids or jobs, and at most `Limits.bytes` of payloads if it carries
 more than one; core splits longer ones, and backends answer with what fits (`stanchion.queries.Room`).
 
-Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not.
+Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not; `Busy` when it
+waited for others as long as it may, and did not.
 
 A backend is opened by its entry point in the group `stanchion.backends`, one for each URL scheme:
 `open(url, *, namespace, clock=None) -> Backend`. Two namespaces never see each other. It must not do I/O yet.
@@ -271,6 +272,15 @@ class HasDeadlines(Protocol):
 
     def within(self, deadline: timedelta) -> Backend:
         """A twin on the same store whose calls give up after the deadline; closing it leaves the backend open."""
+        ...
+
+
+@runtime_checkable
+class MayWait(Protocol):
+    """Has calls that wait while others use the store."""
+
+    def impatient(self) -> Backend:
+        """Return the same backend, whose calls raise `Busy` instead of waiting. Closing it leaves the backend open."""
         ...
 
 

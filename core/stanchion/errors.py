@@ -120,6 +120,10 @@ class Unavailable(BackendError):
     """The backend could not be reached or did not answer in time; whether the call took effect is unknown."""
 
 
+class Busy(Unavailable):
+    """Others used the store for as long as the call may wait. Nothing was changed, so it is not repeated at once."""
+
+
 class Unsupported(StanchionError):
     """The backend lacks a capability (see `stanchion.backend`)."""
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from stanchion.errors import Unavailable
+from stanchion.errors import Busy, Unavailable
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ Steps = Generator[Call | Pause, Any, T]
 """An operation that ends in a T."""
 
 Pauses = Sequence[float | None]
-"""Seconds to wait before a call whose outcome is unknown is repeated; none: no more."""
+"""Seconds to wait before a call whose outcome is unknown is repeated; `None` ends it. `Busy` is not repeated: the call
+has waited already."""
 
 PATIENT: Final[Pauses] = (0.05, 0.25, 1.0, None)
 """A cut connection or a quick restart of the store is ridden out. Every verb may be repeated (`stanchion.backend`)."""
@@ -78,8 +79,8 @@ def _make(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
     for pause in pauses:
         try:
             return verb(*call.args, **call.kwargs)
-        except Unavailable:
-            if pause is None:
+        except Unavailable as error:
+            if pause is None or isinstance(error, Busy):
                 raise
             time.sleep(pause)
     raise AssertionError("the last pause is none")
@@ -113,8 +114,8 @@ async def _amake(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
     for pause in pauses:
         try:
             return await verb(*call.args, **call.kwargs)
-        except Unavailable:
-            if pause is None:
+        except Unavailable as error:
+            if pause is None or isinstance(error, Busy):
                 raise
             await _sleep(pause)
     raise AssertionError("the last pause is none")

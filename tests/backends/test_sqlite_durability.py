@@ -86,12 +86,10 @@ def test_each_commit_waits_for_the_disk_unless_told_otherwise(
 ) -> None:
     """The connection that writes has the setting that the URL says, and the one by default is FULL."""
     url = f"sqlite:///{tmp_path}/jobs.db{option}"
-    with (
-        closing(stanchion_sqlite.open(url, namespace="test")) as backend,
-        backend._database.writing() as connection,
-    ):
-        (setting,) = connection.execute("PRAGMA synchronous").fetchone()
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    with closing(stanchion_sqlite.open(url, namespace="test")) as backend:
+        backend._database.prepare()
+        (setting,) = backend._database._writer.execute("PRAGMA synchronous").fetchone()
+        (mode,) = backend._database._writer.execute("PRAGMA journal_mode").fetchone()
 
     assert setting == expected
     assert mode == "wal"

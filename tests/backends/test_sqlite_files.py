@@ -13,7 +13,7 @@ from stanchion import Stanchion, State
 from stanchion.errors import BackendError, ConfigError
 from stanchion.testing.conformance.invariants import broken
 from stanchion.testing.conformance.making import QUEUE, an_item, keys_of
-from stanchion_sqlite import database
+from stanchion_sqlite import tables
 from support.hands import hands
 from support.sqlite_deeds import backend_on, make
 from support.sqlite_files import asked, tables_of, trouble_with
@@ -21,7 +21,7 @@ from support.sqlite_files import asked, tables_of, trouble_with
 MEETINGS = 60
 """How often two processes open a new file at the same moment."""
 
-STATEMENTS = sum(step.count("CREATE ") for step in database.schema())
+STATEMENTS = sum(step.count("CREATE ") for step in tables.schema())
 """How many there are in the schema."""
 
 
@@ -118,8 +118,8 @@ CREATE TABLE stanchion_more (id INTEGER PRIMARY KEY);
 def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the steps that it lacks, and its jobs stay."""
     make(str(path), "a")
-    steps = (*database.schema(), STEP)
-    monkeypatch.setattr(database, "schema", lambda: steps)
+    steps = (*tables.schema(), STEP)
+    monkeypatch.setattr(tables, "schema", lambda: steps)
     with closing(backend_on(path)) as backend:
         backend.insert([an_item("b")])
 
@@ -134,8 +134,8 @@ def test_steps_that_fail_leave_the_file_as_it_was(path: Path, monkeypatch: pytes
     make(str(path), "a")
     before = tables_of(path)
     with monkeypatch.context() as patch:
-        steps = (*database.schema(), STEP, "CREATE TABLE stanchion_more (again);\n")
-        patch.setattr(database, "schema", lambda: steps)
+        steps = (*tables.schema(), STEP, "CREATE TABLE stanchion_more (again);\n")
+        patch.setattr(tables, "schema", lambda: steps)
         with closing(backend_on(path)) as backend, pytest.raises(BackendError, match="already exists"):
             backend.insert([an_item("b")])
 

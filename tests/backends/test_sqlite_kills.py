@@ -111,8 +111,8 @@ def _live_and_die(parents: list[Hand], path: Path, journal: Path, chance: Random
 
 
 def _lines(journal: Path) -> Iterator[tuple[str, str, int]]:
-    for line in journal.read_text().splitlines():
-        word, job_id, run = line.split()
+    for line in filter(lambda line: line.endswith(" ."), journal.read_text().splitlines()):
+        word, job_id, run, _ = line.split()
         yield word, job_id, int(run)
 
 

@@ -4,18 +4,23 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stanchion import Stanchion, State, current_job
 from stanchion.engine import Engine
-from stanchion.errors import Unavailable
+from stanchion.errors import Busy, Unavailable
+from stanchion.inline import Inline
 from stanchion.plugins import Plugins
 from stanchion.queues import QueueSettings
+from stanchion.steps import Steps
 from stanchion.testing.conformance.invariants import broken
 from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
 from stanchion_sqlite import SqliteBackend, database
@@ -24,6 +29,26 @@ from support.sqlite_deeds import backend_on, engine_on, settle
 from support.sqlite_files import tables_of
 from support.waiting import aeventually, eventually
 from support.workers import working
+
+
+class SlowLock:
+    """One that takes its time: `now` has advanced by that many seconds when it is acquired."""
+
+    def __init__(self, now: list[float], seconds: float) -> None:
+        self._now, self._seconds, self._lock = now, seconds, threading.Lock()
+
+    def acquire(self, *args: Any) -> bool:
+        self._now[0] += self._seconds
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +136,56 @@ def test_a_call_waits_for_its_turn(path: Path, other: Hand) -> None:
         assert inserting.result()[0].created
 
 
-def test_the_engine_asks_again(backend: SqliteBackend, path: Path, other: Hand) -> None:
-    """A lock that is given up before its patience ends is not seen by its callers."""
-
-    def pauses() -> Iterator[float | None]:
-        yield 0.0
-        other.do("sqlite_deeds:let_go")  # the first try has failed
-        yield None
-
+@pytest.mark.parametrize("way", ["run", "arun"])
+def test_a_call_that_waited_in_vain_is_not_repeated(
+    backend: SqliteBackend, path: Path, other: Hand, way: str
+) -> None:
+    """It has waited as long as the documentation says; nothing was changed, so there is no doubt to be resolved."""
+    tries: list[str] = []
+    pauses = (tries.append(f"try {number}") or 0.0 for number in range(1, 5))
     other.do("sqlite_deeds:hold", path)
-    engine = Engine(backend, Plugins(), pauses=pauses())  # type: ignore[arg-type]
-    (answer,) = engine.run(engine.insert([an_item("b")]))
+    engine = Engine(backend, Plugins(), pauses=pauses)  # type: ignore[arg-type]
+    with pytest.raises(Busy):
+        _driven(engine, engine.insert([an_item("b")]), way)
+    other.do("sqlite_deeds:let_go")
 
-    assert answer.created
+    assert tries == ["try 1"]
+
+
+def test_one_deadline_holds_for_the_threads_and_the_processes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of it after waiting for a thread is all the time that others are waited for."""
+    now, ends = [100.0], list[float]()
+    with closing(backend_on(path)) as backend:
+        inserted(backend, an_item("a"))
+        database = backend._database
+        monkeypatch.setattr("stanchion_sqlite.database.monotonic", lambda: now[0])
+        monkeypatch.setattr(database, "_write_lock", SlowLock(now, 7.0))
+        monkeypatch.setattr(database._turns, "take", lambda end: ends.append(end) or True)
+        backend.within(timedelta(seconds=8)).insert([an_item("b")])
+
+    assert ends == [108.0]
+
+
+def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:
+    """Which gives the lock back here, and answers reads meanwhile."""
+
+    async def story(adapter: Inline) -> None:
+        await adapter.insert([an_item("a")])
+        other.do("sqlite_deeds:hold", path)
+        calls = [
+            asyncio.create_task(adapter.insert([an_item("b")])),
+            asyncio.create_task(adapter.configure("video", QueueSettings(paused=True))),
+        ]
+        await asyncio.sleep(0)
+        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a"]
+        other.do("sqlite_deeds:let_go")
+        await asyncio.gather(*calls)
+        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a", "b"]
+
+    with closing(backend_on(path)) as backend:
+        asyncio.run(story(Inline(backend)))
 
 
 def test_a_signal_while_a_call_waits_leaves_nothing_open(path: Path, other: Hand) -> None:
@@ -188,6 +250,13 @@ def test_a_worker_that_is_idle_survives_a_lock(
                 assert await job.aresult(timeout=20) == 1
 
         asyncio.run(story())
+
+
+def _driven(engine: Engine, steps: Steps[Any], way: str) -> Any:
+    async def story() -> Any:
+        return await engine.arun(steps)
+
+    return engine.run(steps) if way == "run" else asyncio.run(story())
 
 
 def _interrupt(backend: SqliteBackend, other: Hand) -> None:

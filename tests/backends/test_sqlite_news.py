@@ -206,8 +206,8 @@ def test_closing_ends_all_waits(backend: SqliteBackend, threads: ThreadPoolExecu
 
 
 def _has(database: Database, key: str) -> bool:
-    with database.reading() as connection:
-        return bool(connection.execute("SELECT 1 FROM stanchion_jobs WHERE key = ?", (key,)).fetchall())
+    find = "SELECT 1 FROM stanchion_jobs WHERE key = ?"
+    return bool(database.read(lambda connection: connection.execute(find, (key,)).fetchall()))
 
 
 def _answered_within(act: Callable[[], object]) -> float:

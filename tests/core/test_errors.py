@@ -46,6 +46,7 @@ EXAMPLES = [
     (errors.JobFailed("mail:1", State.FAILED, "ValueError: no"), "job mail:1 is failed: ValueError: no"),
     (errors.InvalidArgument("a"), "a"),
     (errors.Unavailable("a"), "a"),
+    (errors.Busy("a"), "a"),
 ]
 
 

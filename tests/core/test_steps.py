@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stanchion.errors import BackendError, Unavailable
+from stanchion.errors import BackendError, Busy, Unavailable
 from stanchion.steps import ONCE, Call, Pause, adrive, drive
 
 NO_PAUSES = (0.0, 0.0, None)
@@ -112,7 +112,9 @@ def test_patience_ends(run, a_store, pauses, calls):
 
 
 @BOTH
-@pytest.mark.parametrize("error", [BackendError("broken"), ValueError("odd"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [BackendError("broken"), Busy("in use"), ValueError("odd"), KeyboardInterrupt()]
+)
 def test_an_error_that_says_what_happened_is_not_repeated(run, a_store, error):
     """It goes through the operation to its caller."""
     store = a_store(error)

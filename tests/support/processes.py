@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -47,6 +48,11 @@ class Process:
     def log(self) -> str:
         """What it said so far."""
         return self._log.read_text()
+
+    @property
+    def output(self) -> str:
+        """What its handlers printed so far."""
+        return self._log.with_suffix(".out").read_text()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -94,14 +100,33 @@ class Scene:
 
     def worker(self, *options: str, url: str | None = None) -> Process:
         """Start a worker process."""
-        log = self._directory / f"worker-{len(self._processes)}.log"
         command = [str(Path(sys.executable).with_name("stanchion")), "worker", *options]
-        where = ["--app", "tasks_app:app", "--app-dir", str(HERE)]
-        environment = {**os.environ, **self._settings, "STANCHION_BACKEND": url or self.url}
-        with log.open("wb") as file:
-            popen = subprocess.Popen([*command, *where], env=environment, stderr=file)
+        return self._start([*command, "--app", "tasks_app:app", "--app-dir", str(HERE)], url)
+
+    def program(self, path: Path) -> Process:
+        """Start a program of a test's own, which can import the application."""
+        return self._start([sys.executable, str(path)], None)
+
+    def _start(self, command: list[str], url: str | None) -> Process:
+        log = self._directory / f"worker-{len(self._processes)}.log"
+        output = log.with_suffix(".out")
+        environment = {
+            **os.environ,
+            **self._settings,
+            "STANCHION_BACKEND": url or self.url,
+            "PYTHONPATH": str(HERE),
+        }
+        with log.open("wb") as file, output.open("wb") as out:
+            popen = subprocess.Popen(command, env=environment, stderr=file, stdout=out)
         self._processes.append(Process(popen, log))
         return self._processes[-1]
+
+    @contextmanager
+    def locked_file(self, path: Path) -> Iterator[None]:
+        """Hold a database locked, as a program does that keeps a transaction open."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
 
     def lines(self) -> list[Line]:
         """The journal so far."""

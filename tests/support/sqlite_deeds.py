@@ -1,9 +1,12 @@
 """What tests let other processes do with a SQLite file; see `support.hands`."""
 
+import fcntl
+import gc
 import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from stanchion.backend import Topic
@@ -13,9 +16,13 @@ from stanchion.engine import Engine, Report
 from stanchion.jobs import Record
 from stanchion.payloads import policy_of
 from stanchion.plugins import Plugins
+from stanchion.states import State
 from stanchion.steps import ONCE
-from stanchion.testing.conformance.making import QUEUE, an_item
+from stanchion.testing.conformance.invariants import listed
+from stanchion.testing.conformance.making import QUEUE, an_item, keys_of
 from stanchion_sqlite import SqliteBackend
+from stanchion_sqlite.log import log_of
+from stanchion_sqlite.turns import Turns
 
 LEASE: Final = timedelta(minutes=5)
 """Of claims that shall not lapse while a test runs."""
@@ -68,6 +75,37 @@ def make(path: str, key: str) -> bool:
         return backend.insert([an_item(key)])[0].created
     finally:
         backend.close()
+
+
+def drop(path: str, key: str) -> None:
+    """Insert a job, and forget the backend without closing it."""
+    backend_on(path).insert([an_item(key)])
+    gc.collect()
+
+
+def keys(path: str) -> list[str]:
+    """The keys of the queued jobs, as a process sees them that opens the file now and closes it."""
+    backend = backend_on(path)
+    try:
+        return sorted(keys_of(listed(backend, QUEUE, State.QUEUED)))
+    finally:
+        backend.close()
+
+
+def is_locked(file: str, byte: int) -> bool:
+    """Whether another process has locked a byte of a file."""
+    with Path(file).open("rb+") as opened:
+        try:
+            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def take_turn(path: str) -> bool:
+    """Take the turn to write, and keep it."""
+    log = os.open(log_of(Path(path)), os.O_RDWR)
+    return Turns(log).take(monotonic() + 60)
 
 
 def insert(path: str, *keys: str) -> None:

@@ -28,14 +28,15 @@ _kept: Final[list[SqliteBackend]] = []
 def live(path: str, journal: str, seed: int) -> None:
     """Insert, claim and complete jobs for ever; each answer is written down before anything else is done.
 
-    The lines of the journal: `inserted`, `claimed` or `completed`, the job's id, and the number of its run.
+    The lines of the journal: `inserted`, `claimed` or `completed`, the job's id, the number of its run, a full stop.
     """
     lines = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     chance, engine = random.Random(seed), engine_on(backend_on(path))
     numbers = count()
 
     def note(word: str, jobs: dict[str, int]) -> None:
-        os.write(lines, "".join(f"{word} {job} {run}\n" for job, run in jobs.items()).encode())
+        # A kill may cut it short where a page of the journal ends.
+        os.write(lines, "".join(f"\n{word} {job} {run} .\n" for job, run in jobs.items()).encode())
 
     while True:
         keys = [f"{os.getpid()}-{seed}-{next(numbers)}" for _ in range(chance.randint(1, 5))]

@@ -5,9 +5,12 @@ what ran can be told without asking the queue.
 """
 
 import asyncio
+import multiprocessing
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from typing import Final
 
@@ -70,3 +73,39 @@ def deaf() -> None:
     """A thread that never returns."""
     note("start")
     threading.Event().wait()
+
+
+@app.task
+async def stubborn() -> None:
+    """Runs on the loop, and swallows every cancellation."""
+    note("start")
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+@app.task(timeout=1, retries=0)
+async def blocking() -> None:
+    """Blocks the loop for good, on something that a signal does not end."""
+    note("start")
+    threading.Event().wait()
+
+
+@app.task(retries=0)
+def forking() -> str:
+    """Forks a process, as multiprocessing does, and ends it by SIGTERM."""
+    note("start")
+    child = multiprocessing.get_context("fork").Process(target=Event().wait)
+    child.start()
+    child.terminate()
+    child.join(10)
+    ended = "killed" if child.is_alive() else "terminated"
+    child.kill()
+    child.join()
+    return ended
+
+
+@app.task
+def say(number: int) -> None:
+    """Prints, into a buffer."""
+    print("line", number)  # noqa: T201

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from stanchion import Draft, Job, Retry, RunningJob, Stanchion, State, Task, current_job
-from stanchion.backend import AsyncBackend, Backend, HasAsync, HasDeadlines, WatchesJobs
+from stanchion.backend import AsyncBackend, Backend, HasAsync, HasDeadlines, MayWait, WatchesJobs
 from stanchion.inline import Inline
 from stanchion.queries import Counts
 from stanchion_memory import MemoryBackend
 from stanchion_redis import RedisBackend
+from stanchion_sqlite import SqliteBackend
 
 app = Stanchion("memory://")
 
@@ -102,11 +103,12 @@ def a_task_can_be_passed_on(task: Task[[int, int], int]) -> Job[int]:
     return task.enqueue(1, 2)
 
 
-def backends_satisfy_the_contract(memory: MemoryBackend, redis: RedisBackend) -> None:
+def backends_satisfy_the_contract(memory: MemoryBackend, redis: RedisBackend, sqlite: SqliteBackend) -> None:
     """And their async twins the async one; the capabilities are found as well."""
-    backends: list[Backend] = [memory, redis]
+    backends: list[Backend] = [memory, redis, sqlite]
     twins: list[AsyncBackend] = [Inline(memory), redis.to_async()]
     watching: list[WatchesJobs] = [memory, redis]
     remote: list[HasAsync] = [redis]
-    patient: list[HasDeadlines] = [redis]
-    assert backends, (twins, watching, remote, patient)
+    patient: list[HasDeadlines] = [redis, sqlite]
+    waiting: list[MayWait] = [sqlite]
+    assert backends, (twins, watching, remote, patient, waiting)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -46,12 +47,27 @@ class StopSignals:
 
 
 _entered: Final[list[StopSignals]] = []
+_masks: Final = threading.local()
+
+
+def _before() -> None:
+    """Hold back signals in the thread that forks: one that comes to the child too early would be forgotten."""
+    if _entered:
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
 
 def _in_child() -> None:
     for one in _entered:
         one.restore()
     _entered.clear()
+    _after()
 
 
-os.register_at_fork(after_in_child=_in_child)
+def _after() -> None:
+    mask = getattr(_masks, "before", None)
+    if mask is not None:
+        _masks.before = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

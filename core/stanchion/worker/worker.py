@@ -151,9 +151,8 @@ class Worker:
         delivery.add_done_callback(self._delivered)
         keeper.start()
         self._app.plugins.tell("worker_started", worker=self.name)
-        _log.info(
-            "worker %s serves %s, %d at a time", self.name, ", ".join(self.queues), self._config.concurrency
-        )
+        queues, slots = ", ".join(self.queues), self._config.concurrency
+        _log.info("worker %s serves %s, %d at a time", self.name, queues, slots)
         try:
             await self._until_stopped(asyncio.create_task(self._claim_until_stopped(keeper)))
         except asyncio.CancelledError:

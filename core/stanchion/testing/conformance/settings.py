@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from stanchion.backend import Backend, HasAsync, HasDeadlines
+from stanchion.backend import Backend, HasAsync, HasDeadlines, MayWait
 from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion.testing.conformance.blocking import blocking
@@ -106,6 +106,17 @@ class Twins(Ground):
             pytest.skip(lacks(backend, HasDeadlines))
         twin = backend.within(timedelta(seconds=5))
         inserted(backend, an_item())
+        claimed = a_claim(twin)
+        twin.close()
+
+        assert claimed.records == [the(backend)]
+
+    def test_an_impatient_twin_serves_the_same_jobs(self, backend: Backend) -> None:
+        """Where nobody else uses the store there is nothing to wait for; closing it leaves the backend open."""
+        if not isinstance(backend, MayWait):
+            pytest.skip(lacks(backend, MayWait))
+        inserted(backend, an_item())
+        twin = backend.impatient()
         claimed = a_claim(twin)
         twin.close()
 

@@ -103,9 +103,10 @@ class Keeper:
         self._ending.set()
         self._guard.stop()
         self._cancels.close()
-        ended = asyncio.gather(*(thread.ended(asyncio.get_running_loop()) for thread in self._threads))
-        await asyncio.wait({ended}, timeout=within)
-        ended.cancel()
+        loop = asyncio.get_running_loop()
+        _, left = await asyncio.wait([thread.ended(loop) for thread in self._threads], timeout=within)
+        for one in left:
+            one.cancel()
         self._cancels.close()  # it may have begun to listen just now
         if self._owned is not None:
             self._owned.close()

@@ -1,0 +1,56 @@
+"""Locks on files that belong to an open file, and not to a process.
+
+SQLite's own locks belong to the process, as POSIX has them: a program that opens and closes the file by itself, to
+copy it for example, takes them all away. Locks of an open file description stay until that is closed. Only Linux has
+them; elsewhere nothing is locked here, and SQLite's own locks are all there is.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from struct import pack
+from typing import Final
+
+SET: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
+"""The command that sets such a lock without waiting; `None` where there are none."""
+
+Identity = tuple[int, int]
+"""A file, whatever its name: its device and its number on it."""
+
+
+def lock(kind: int, start: int, length: int) -> bytes:
+    """Return Linux's `struct flock`: `F_RDLCK`, `F_WRLCK` or `F_UNLCK` for a range of bytes."""
+    return pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
+
+
+def is_set(descriptor: int, change: bytes) -> bool:
+    """Change a lock; return whether nobody else's was in the way."""
+    if SET is None:
+        return False
+    try:
+        fcntl.fcntl(descriptor, SET, change)
+    except OSError:
+        return False
+    return True
+
+
+def descriptors_of(file: Identity) -> Iterator[int]:
+    """Find all descriptors of a file that this process has, SQLite's among them."""
+    for one in Path("/dev/fd").iterdir():
+        try:
+            there = os.fstat(int(one.name))
+        except OSError:
+            continue  # the one that lists them, for example
+        if (there.st_dev, there.st_ino) == file:
+            yield int(one.name)
+
+
+def is_open_without_name(name: str) -> bool:
+    """Return whether this process has a file open that had this name and was removed; only Linux knows."""
+    for one in Path("/dev/fd").iterdir():
+        with suppress(OSError):
+            if os.fspath(one.readlink()) == f"{name} (deleted)":
+                return True
+    return False

@@ -1,0 +1,90 @@
+"""The write-ahead log and its index, the files `-wal` and `-shm` beside the database: they are a part of it.
+
+What is committed to a log that has lost its name is lost, though SQLite does not mind. So it is looked for before each
+call, and again before a commit is acknowledged.
+"""
+
+import os
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from stanchion.errors import BackendError
+from stanchion_sqlite.locks import Identity
+
+
+def log_of(path: Path) -> str:
+    """Return the name of a database's log: beside the file itself, not beside a link to it."""
+    return f"{os.path.realpath(path)}-wal"
+
+
+def lost(path: Path) -> BackendError:
+    """Return what is said where a log was removed."""
+    return BackendError(
+        f"{log_of(path)} was removed or replaced while it was open, and with it what was written last: "
+        "restart what uses it"
+    )
+
+
+class Log:
+    """The log of a connection that was just opened.
+
+    Args:
+        path: The database.
+
+    Raises:
+        BackendError: It was removed already.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = log_of(path)
+        self._names = os.fspath(path), self.name, f"{os.path.realpath(path)}-shm"
+        try:
+            self._known = self._named()
+            self.descriptor = os.open(
+                self.name, os.O_RDWR | os.O_CLOEXEC
+            )  # no locks are on it: it may be closed
+        except FileNotFoundError as error:  # or a connection of this process has kept older ones open
+            raise lost(path) from error
+        self._file, self.index = (self._known[0], self._known[1]), (self._known[0], self._known[3])
+        self._close = weakref.finalize(self, os.close, self.descriptor)
+
+    @property
+    def file(self) -> Identity:
+        """The database."""
+        return self._file
+
+    def is_in_place(self) -> bool:
+        """Return whether database, log and index are the files of these names still."""
+        try:
+            return self._named() == self._known
+        except OSError:
+            return False
+
+    def has_its_database(self) -> bool:
+        """Return whether at least the database is the file of its name still."""
+        with suppress(OSError):
+            there = os.stat(self._names[0])  # noqa: PTH116
+            return (there.st_dev, there.st_ino) == self._file
+        return False
+
+    def is_removed(self) -> bool:
+        """Return whether it has no name any more: a quick look."""
+        return os.fstat(self.descriptor).st_nlink == 0
+
+    def has_no_successor(self) -> bool:
+        """Return whether nobody has made another log, or can have written to that."""
+        try:
+            return os.stat(self.name).st_size == 0 and self._named()[3] == self._known[3]  # noqa: PTH116
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        """Forget it."""
+        self._close()
+
+    def _named(self) -> tuple[int, int, int, int]:
+        """The device, and the numbers of the three files: for each call, so it is spelled out, and without Paths."""
+        database, log, index = self._names
+        there = os.stat(database)  # noqa: PTH116
+        return there.st_dev, there.st_ino, os.stat(log).st_ino, os.stat(index).st_ino  # noqa: PTH116

@@ -1,0 +1,135 @@
+"""A local backend's verbs, made async."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from stanchion import inline
+from stanchion.backend import Backend, Topic
+from stanchion.errors import Busy
+from stanchion.inline import Inline
+from stanchion.jobs import Item
+from stanchion.queries import Inserted
+from stanchion.states import State
+from stanchion.testing.conformance.making import a_claim, an_item, change, inserted
+from stanchion_memory import MemoryBackend
+
+LONG: Final = timedelta(seconds=60)
+"""Longer than anybody waits who is woken."""
+
+
+class Waits(MemoryBackend):
+    """A backend whose `insert` waits for a gate, and for a moment only where it may not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.threads: list[str] = []
+        """Where it was called."""
+
+    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
+        self.threads.append(threading.current_thread().name)
+        self.gate.wait(20)
+        return super().insert(items)
+
+    def impatient(self) -> Backend:
+        """See `stanchion.backend.MayWait`."""
+        return Impatient(self)
+
+
+class Impatient:
+    """The same backend, whose `insert` does not wait."""
+
+    def __init__(self, patient: Waits) -> None:
+        self._patient = patient
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._patient, verb)
+
+    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
+        if not self._patient.gate.is_set():
+            raise Busy("not now")
+        return self._patient.insert(items)
+
+
+def test_a_call_that_has_to_wait_leaves_the_loop() -> None:
+    """Which goes on; what need not wait is done on it."""
+    backend = Waits()
+
+    async def story() -> None:
+        adapter = Inline(backend)
+        waiting = asyncio.create_task(adapter.insert([an_item("a")]))
+        await asyncio.sleep(0)
+        assert await adapter.get(["mail:a"]) == [None]
+        backend.gate.set()
+        assert (await waiting)[0].created
+        assert (await adapter.insert([an_item("b")]))[0].created
+
+    asyncio.run(story())
+
+    assert backend.threads == ["stanchion-call", threading.main_thread().name]
+
+
+def test_a_local_backend_is_called_on_the_loop() -> None:
+    """A thread would be slower."""
+    backend = Waits()
+    backend.gate.set()
+    asyncio.run(Inline(backend).insert([an_item("a")]))
+
+    assert backend.threads == [threading.main_thread().name]
+
+
+@pytest.mark.parametrize("waits_for", ["jobs", "ends"])
+def test_waiting_needs_none_of_the_loop_s_own_threads(waits_for: str) -> None:
+    """Handlers may have filled them all with `asyncio.to_thread`."""
+    backend, gate = MemoryBackend(), threading.Event()
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        filling = asyncio.create_task(asyncio.to_thread(gate.wait, 20))
+        try:
+            assert await _waited(Inline(backend), backend, waits_for)
+        finally:
+            gate.set()
+            await filling
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("waits_for", ["jobs", "ends"])
+def test_more_waits_than_threads_are_all_woken(monkeypatch: pytest.MonkeyPatch, waits_for: str) -> None:
+    """They share the threads there are."""
+    monkeypatch.setattr(inline, "MOST", 2)
+    backend = MemoryBackend()
+
+    async def story() -> None:
+        adapter = Inline(backend)
+        idle = [asyncio.create_task(adapter.wait(["idle"], LONG)) for _ in range(5)]
+        assert await _waited(adapter, backend, waits_for)
+        for task in idle:
+            task.cancel()
+        await asyncio.gather(*idle, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+async def _waited(adapter: Inline, backend: MemoryBackend, waits_for: str) -> Any:
+    """What a wait came back with, or a watch heard of."""
+    inserted(backend, an_item("first"))
+    (record,) = a_claim(backend).records
+    watch = await adapter.watch(["mail"], Topic.ENDED)
+    waiting = asyncio.create_task(adapter.wait(["mail"], LONG) if waits_for == "jobs" else watch.next(LONG))
+    await asyncio.sleep(0)
+    if waits_for == "jobs":
+        inserted(backend, an_item("second"))
+    else:
+        change(backend, record, State.COMPLETED)
+    try:
+        return await waiting
+    finally:
+        await watch.close()

@@ -1,0 +1,199 @@
+"""What a worker does when a part of it fails: it ends with an error, or goes on, but never silently without."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from stanchion import Fail, Fixed, Retry, StanchionError, State
+from stanchion.queries import Claimed
+from stanchion.testing.clock import VirtualClock
+from stanchion.worker import Worker, claiming
+from stanchion.worker.keeper.duties import Complaints
+from stanchion.worker.keeper.sweeping import Sweep
+from stanchion.worker.settling import Settler
+from support.waiting import aeventually
+from support.workers import an_app, is_in, step, working
+from support.yielding import YieldingMemory
+
+
+class Panic(BaseException):
+    """What native extensions raise."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is planted
+def test_a_worker_whose_keeper_has_ended_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases, time limits and sweeps would be gone without a word."""
+
+    def panic(*_: object) -> None:
+        raise Panic
+
+    async def story() -> None:
+        app = an_app()
+        with pytest.raises(StanchionError, match="a thread of its keeper has ended"):
+            await asyncio.wait_for(Worker(app, queues=["default"]).main(), 10)
+
+    monkeypatch.setattr(Complaints, "make", panic)
+    monkeypatch.setattr(Sweep, "__call__", panic)
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("error", [Panic(), asyncio.CancelledError()], ids=repr)
+def test_a_worker_that_cannot_record_outcomes_ends_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Its jobs would run, and never be settled."""
+
+    async def broken(*_: object) -> bool:
+        raise error
+
+    async def story() -> None:
+        app = an_app(grace=0.1)
+
+        @app.task
+        async def small() -> None: ...
+
+        small.enqueue()
+        with pytest.raises(StanchionError, match="outcomes can no longer be recorded"):
+            await asyncio.wait_for(Worker(app).main(), 10)
+
+    monkeypatch.setattr(Settler, "_send", broken)
+    asyncio.run(story())
+
+
+class Late(YieldingMemory):
+    """A memory backend whose first claim is answered when its leases are over, by the worker's clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = 3600.0
+        """How many seconds the worker's clock moves while it waits for the answer."""
+
+    def claim(
+        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
+    ) -> Claimed:
+        answer = super().claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
+        if answer.records:
+            self.moved += self.late
+            self.late = 0.0
+        return answer
+
+    moved = 0.0
+
+
+def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the claim came late; the job is handed back, and runs when it is claimed again."""
+
+    async def story() -> None:
+        app = an_app()
+        backend = app.engine.backend = Late()
+        real = claiming.monotonic
+        monkeypatch.setattr("stanchion.worker.worker.monotonic", lambda: real() + backend.moved)
+        monkeypatch.setattr(claiming, "monotonic", lambda: real() + backend.moved)
+        runs: list[int] = []
+
+        @app.task
+        async def small() -> None:
+            runs.append(1)
+
+        job = small.enqueue()
+        async with working(app):
+            await aeventually(lambda: is_in(job, State.COMPLETED))
+
+        assert runs == [1]
+        assert (job.record.run, job.record.count("released"), job.record.count("lost")) == (2, 1, 0)
+
+    asyncio.run(story())
+
+
+# The log
+
+
+def test_the_log_names_every_retry_and_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """Which job, of which task, why, and what comes of it; the last failure with its traceback."""
+    caplog.set_level(logging.INFO)
+    clock = VirtualClock()
+    app = an_app(clock=clock)
+
+    @app.task(retries=1, backoff=Fixed(8))
+    async def send(to: str) -> None:
+        raise ConnectionError("connection refused")
+
+    job = send.enqueue("ada@example.org")
+    step(app)
+    clock.advance(8)
+    step(app)
+    lines = [record.getMessage() for record in caplog.records if job.id in record.getMessage()]
+
+    assert lines == [
+        f"{job.id} send attempt 1 of 2 failed: ConnectionError: connection refused; runs again in 8 s",
+        f"{job.id} send attempt 2 of 2 failed: ConnectionError: connection refused; it is failed",
+    ]
+    assert [record.levelname for record in caplog.records if job.id in record.getMessage()] == [
+        "WARNING",
+        "ERROR",
+    ]
+    assert 'raise ConnectionError("connection refused")' in caplog.text
+    assert "ada@example.org" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (Retry(60, "a 429"), "x attempt 1 of 4 failed: Retry: a 429; runs again in 60 s"),
+        (Fail("no such customer"), "x attempt 1 of 4 failed: Fail: no such customer; it is failed"),
+    ],
+    ids=repr,
+)
+def test_the_log_names_failures_that_a_handler_returns(
+    caplog: pytest.LogCaptureFixture, outcome: object, line: str
+) -> None:
+    """They are failures as well."""
+    app = an_app()
+
+    @app.task(name="x")
+    async def handler() -> object:
+        return outcome
+
+    job = handler.enqueue()
+    step(app)
+
+    assert f"{job.id} {line}" in caplog.text
+
+
+def test_the_log_names_losses(caplog: pytest.LogCaptureFixture) -> None:
+    """A sweep says which jobs a dead worker left behind, and what comes of them."""
+    clock = VirtualClock()
+    app = an_app(clock=clock)
+
+    @app.task(max_lost=0)
+    async def small() -> None: ...
+
+    job = small.enqueue()
+    app.engine.run(app.engine.claim(["default"], 1, "dead", timedelta(seconds=1)))
+    clock.advance(1)
+
+    async def story() -> None:
+        async with working(app):
+            await aeventually(lambda: is_in(job, State.FAILED))
+
+    asyncio.run(story())
+
+    assert f"{job.id} small attempt 1 of 4 was lost: " in caplog.text
+
+
+def test_what_is_logged_of_an_error_is_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever writes what a handler raises writes no line of the log."""
+    app = an_app()
+
+    @app.task(retries=0)
+    async def evil() -> None:
+        raise ValueError("x\n2026-11-25 10:00:00 CRITICAL forged \x1b[2J")
+
+    evil.enqueue()
+    step(app)
+
+    assert r"ValueError: x\n2026-11-25 10:00:00 CRITICAL forged \x1b[2J" in caplog.text
+    assert not [line for line in caplog.text.splitlines() if line.startswith("2026")]
