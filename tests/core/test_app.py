@@ -291,6 +291,22 @@ def test_a_result_is_waited_for(add, app, monkeypatch):
     worker.join()
 
 
+def test_a_result_is_had_where_no_watch_can_be_had(add, app, monkeypatch):
+    """It is asked for now and then instead, by sync and async callers."""
+
+    def refuse(*_):
+        raise BackendError("all connections are in use")
+
+    monkeypatch.setattr(app.engine.backend, "watch", refuse)
+    job = add.enqueue(1)
+    worker = threading.Thread(target=drain, args=(app,))
+    worker.start()
+
+    assert job.result(timeout=20) == 2
+    worker.join()
+    assert asyncio.run(app.job(job.id).aresult(timeout=20)) == 2
+
+
 def test_a_result_can_be_awaited(add, app, monkeypatch):
     """By the loop that the worker runs on, too."""
     monkeypatch.setattr(results, "POLL", timedelta(hours=1))

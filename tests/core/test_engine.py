@@ -185,3 +185,65 @@ def test_a_lost_job_is_queued_again_and_told_of(engine, clock, witness):
     assert engine.run(engine.sweep(["mail"])) == 1
     assert engine.run(engine.get(record.id)).state is State.QUEUED
     assert witness.saw == ["enqueued", "claimed", "lost"]
+
+
+# How much one call carries.
+
+
+class Measuring(MemoryBackend):
+    """A memory backend that writes down how many bytes each call brought."""
+
+    def __init__(self):
+        super().__init__()
+        self.brought = []
+
+    def insert(self, items):
+        self.brought.append([len(item.spec) for item in items])
+        return super().insert(items)
+
+    def apply(self, changes):
+        self.brought.append([len(change.move.notes.get("result") or b"") for change in changes])
+        return super().apply(changes)
+
+
+@pytest.mark.parametrize(
+    ("shares", "calls"),
+    [((3, 3, 3, 3), [3, 1]), ((1, 1), [1, 1]), ((0.5, 3, 3), [1, 2]), ((0.5, 0.5), [1, 1]), ((), [])],
+)
+def test_a_call_carries_a_bounded_number_of_bytes(shares, calls):
+    """Further items go with the next call; a single one has as many as it has."""
+    backend = Measuring()
+    room = backend.limits.bytes
+    made = [an_item(id=f"mail:{n}", spec=b"x" * int(room / share)) for n, share in enumerate(shares)]
+    answers = Engine(backend, Plugins([])).run(Engine(backend, Plugins([])).insert(made))
+
+    assert [len(sizes) for sizes in backend.brought] == calls
+    assert all(sum(sizes) <= room or len(sizes) == 1 for sizes in backend.brought)
+    assert [answer.created for answer in answers] == [True] * len(made)
+
+
+def test_a_report_is_split_by_its_bytes():
+    """Results may be as large as arguments."""
+    backend = Measuring()
+    engine = Engine(backend, Plugins([]))
+    engine.run(engine.insert([an_item(id=f"mail:{n}") for n in range(4)]))
+    records = engine.run(engine.claim(["mail"], 4, "worker-1", LEASE)).records
+    large = Completed(result=b"x" * (backend.limits.bytes // 3))
+    backend.brought.clear()
+    answers = engine.run(engine.report([Report(record, large, Policy()) for record in records]))
+
+    assert [len(sizes) for sizes in backend.brought] == [2, 2]
+    assert {type(answer) for answer in answers} == {Applied}
+
+
+def test_a_sweep_goes_on_while_there_is_more(engine, backend, clock):
+    """However few jobs fit into one answer."""
+    large = b"x" * (backend.limits.bytes // 2)
+    engine.run(
+        engine.insert(
+            an_item(id=f"mail:{n}", state=State.SCHEDULED, clock=LEASE, spec=large) for n in range(7)
+        )
+    )
+    clock.advance(hours=1)
+
+    assert engine.run(engine.sweep(["mail"])) == 7
