@@ -17,6 +17,9 @@ _log: Final = logger("stanchion.redis")
 AGAIN: Final = 60.0
 """Seconds after which a server is inspected again: its settings can be changed while it runs."""
 
+_UNPERMITTED: Final = "can't run this command"
+"""What the server says of a command that a script may not send; it does not say which."""
+
 OLDEST: Final = (6, 2)
 """The oldest Redis whose scripts have all that ours use."""
 
@@ -29,6 +32,10 @@ def translated(error: Exception, url: str) -> StanchionError | None:
         error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ReadOnlyError | OSError
     ):
         return Unavailable(f"{redacted(url)} did not answer: {error}")
+    if isinstance(error, exceptions.NoPermissionError) or _UNPERMITTED in str(error):
+        return BackendError(
+            f"{redacted(url)}: {error} The rights that are needed are listed in docs/redis.md."
+        )
     if isinstance(error, exceptions.RedisError):
         return BackendError(f"{redacted(url)}: {error}")
     return None

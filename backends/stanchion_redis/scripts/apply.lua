@@ -11,7 +11,6 @@
 --          an entry for each list
 -- returns  {now_ms, {base key, key of each job that was quarantined…}, for each change: its new revision, or
 --          {word, score, fields…}}; words: absent, claim, state, due, revision, unique
-needs({"ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HGETALL", "HGET", "HSTRLEN"})
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2
@@ -47,6 +46,7 @@ local function read_plan()
     tail = argument() == "t", priority = argument(), unique = argument(), topic = argument(), sets = names("n."), stamps = names("n."),
     erased = names("n."), lists = names("l.")}
   plan.score = common_score(plan)
+  plan.reads_score = plan.if_due or plan.state == "queued" or (not plan.score and plan.to ~= "")
   plan.fields = {"t", "s", "c", "v", "p", "o", "u", "a"}
   for _, list in ipairs(plan.lists) do plan.fields[#plan.fields + 1] = list end
   if plan.state == "running" and plan.to ~= "running" then
@@ -59,11 +59,13 @@ local function read_plan()
   return plan
 end
 
-local plans, takes = {}, false
+local plans, takes, writes = {}, false, {"ZADD", "HSET", "HDEL"}
 for i = 1, tonumber(argument()) do
   plans[i] = read_plan()
   takes = takes or plans[i].takes
+  if plans[i].to == "" then writes[4] = "DEL" end
 end
+for _, base in ipairs(KEYS) do needs(base, writes) end
 for _, base in ipairs(takes and KEYS or {}) do
   local holders = base .. ":unique"
   if not try("HLEN", holders) then return redis.error_reply("CORRUPT " .. holders .. " is not a hash") end
@@ -171,8 +173,9 @@ local function apply(plan, base, key, claim, created, revision, at_values)
   local old = tonumber(found[4] or 0)
   if claim ~= "" and found[3] ~= claim then return refuse("claim", base, state, key) end
   if state ~= plan.state then return refuse("state", base, state, key) end
-  local score = redis.call("ZSCORE", index, key) or standing(base, state, key)
-  if not score then return {"absent", ""} end
+  -- Where the score does not matter, neither does it whether the job is listed: afterwards it is.
+  local score = plan.reads_score and (redis.call("ZSCORE", index, key) or standing(base, state, key))
+  if plan.reads_score and not score then return {"absent", ""} end
   if plan.if_due and (state == "queued" or tonumber(score) > now) then return refuse("due", base, state, key) end
   if revision ~= "" and tonumber(revision) ~= old then return refuse("revision", base, state, key) end
   if plan.takes then
@@ -185,6 +188,7 @@ local function apply(plan, base, key, claim, created, revision, at_values)
   -- Everything is known; from here on, only writes. The first is one that a full server accepts.
   if not begun then redis.call("ZREM", index, "") end
   begun = true
+  local target = plan.score or (plan.to ~= "" and own_score(plan, base, found, score))
   if frees then redis.call("HDEL", base .. ":unique", found[7]) end
   if plan.to == "" then
     redis.call("ZREM", index, key)
@@ -192,7 +196,7 @@ local function apply(plan, base, key, claim, created, revision, at_values)
     return old + 1
   end
   local new = claim == "" and old + 1 or old
-  redis.call("ZADD", base .. ":" .. plan.to, plan.score or own_score(plan, base, found, score), key)
+  redis.call("ZADD", base .. ":" .. plan.to, target, key)
   if plan.takes then redis.call("HSET", base .. ":unique", plan.unique, key) end
   local sets = new_fields(plan, found, score, claim == "" and text(new), at_values)
   if #sets > 0 then redis.call("HSET", name, unpack(sets)) end

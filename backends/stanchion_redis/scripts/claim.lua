@@ -5,7 +5,6 @@
 --          bytes the answer may hold · 8 for how many ms it is kept
 -- returns  {now_ms, 1 if more could be taken, next due ms or "", {{queue number, key, run, place, started_ms,
 --          lease's end in ms, {fields as they were…}}, …}, {base key, key of each job that was quarantined…}}
-needs({"ZREM", "ZADD", "HSET", "HDEL", "HINCRBY", "SET", "HGET", "HGETALL", "ZSCORE", "ZRANGEBYSCORE"})
 local now, limit, claim, worker = clock(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local lease, batch, kept_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
 local now_text, ends_text = text(now), text(now + lease)
@@ -73,14 +72,9 @@ local function promote(base)
   end
 end
 
--- Whether a job frees its unique key now.
-local function frees(base, key, job)
-  return job.u and job.e == "start" and try("HGET", base .. ":unique", job.u) == key
-end
-
 local function take(number, base, count)
   local found = redis.call("ZRANGE", base .. ":queued", 0, count - 1, "WITHSCORES")
-  local taken, leases = {}, {}
+  local taken, leases, freed, first = {}, {}, {}, #jobs
   for i = 1, #found, 2 do
     local key, score = found[i], tonumber(found[i + 1])
     local job, flat, bytes = load(base, key)
@@ -89,20 +83,27 @@ local function take(number, base, count)
     elseif not fits(bytes) then
       break
     else
-      local run, place = text(tonumber(job.r or 0) + 1), text(score % BAND)
-      local freed = frees(base, key, job)
-      if #taken == 0 then redis.call("ZREM", base .. ":queued", "") end
       taken[#taken + 1] = key
       leases[#leases + 1] = ends_text
       leases[#leases + 1] = key
-      answer_with(number, key, run, place, now_text, ends_text, flat)
-      redis.call("HSET", base .. ":j:" .. key,
-        "s", "running", "c", claim, "r", run, "w", worker, "b", now_text, "o", place)
-      if freed then redis.call("HDEL", base .. ":unique", job.u) end
-      if job.u and job.e == "start" then redis.call("HDEL", base .. ":j:" .. key, "u") end
+      answer_with(number, key, text(tonumber(job.r or 0) + 1), text(score % BAND), now_text, ends_text, flat)
+      if job.u and job.e == "start" then
+        freed[key] = try("HGET", base .. ":unique", job.u) == key and job.u or ""
+      end
     end
   end
+
+  -- Everything is read; from here on, only writes. The first is one that a full server accepts.
   if #taken > 0 then
+    redis.call("ZREM", base .. ":queued", "")
+    for i, key in ipairs(taken) do
+      local name, job = base .. ":j:" .. key, jobs[first + i]
+      redis.call("HSET", name, "s", "running", "c", claim, "r", job[3], "w", worker, "b", now_text, "o", job[4])
+      if freed[key] then
+        if freed[key] ~= "" then redis.call("HDEL", base .. ":unique", freed[key]) end
+        redis.call("HDEL", name, "u")
+      end
+    end
     redis.call("ZADD", base .. ":running", unpack(leases))
     redis.call("ZREM", base .. ":queued", unpack(taken))
     redis.call("SET", base .. ":claim:" .. claim, table.concat(taken, " "), "PX", kept_ms)
@@ -119,6 +120,8 @@ for _, number in ipairs(active) do
   local sound = settings and is_number(settings[2]) and is_one and is_other and is_index(base .. ":queued")
     and is_index(base .. ":running")
   if sound and settings[1] ~= "1" then
+    needs(base, {"ZADD", "HSET", "HDEL", "SET"})
+    if #active > 1 then needs(base, {"HGET", "HGETALL", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE"}) end
     if math.min(scheduled or FOREVER, retrying or FOREVER) <= now then
       promote(base)
       scheduled, retrying = first_of(base, "scheduled"), first_of(base, "retrying")

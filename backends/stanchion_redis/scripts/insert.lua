@@ -5,7 +5,6 @@
 --          now, "=ms") · priority · digest of its unique key or "" · number of further fields n · n times name, value
 -- returns  {{number of each queue that did not exist…}, for each job: 1 if created, else {queue number, key, score,
 --          fields…} of the job that was there; without score and fields if that cannot be read}
-needs({"HSET", "HINCRBY", "ZADD", "EXISTS", "HGETALL", "ZSCORE"})
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2
@@ -24,6 +23,7 @@ for number, base in ipairs(KEYS) do
   if not seq then new[#new + 1] = number end
 end
 for number, base in ipairs(KEYS) do
+  needs(base, {"HSET", "ZADD"})
   -- A queue exists with its counter, of which a job that waits for a time takes nothing.
   places[number] = redis.call("HINCRBY", base, "seq", places[number]) - places[number]
 end
