@@ -35,7 +35,7 @@ class Signature:
         self._task, self._options = task, tuple(options)
         try:
             self._signature = inspect.signature(handler)
-            hints = typing.get_type_hints(callables.function_of(handler), include_extras=True)
+            hints = typing.get_type_hints(callables.hinted(handler), include_extras=True)
             parameters = list(self._signature.parameters.values())
             self._plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
             self._struct = msgspec.defstruct(
