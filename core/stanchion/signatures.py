@@ -47,7 +47,7 @@ class Signature:
             self._decoder = msgspec.json.Decoder(self._struct)
             self.returns = _result_hint(hints.get("return", Any))
             self._results = msgspec.json.Decoder(self.returns)
-        except (TypeError, ValueError, NameError, RuntimeError) as error:
+        except Exception as error:
             raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
         self._kinds = [(one.name, one.kind) for one in parameters]
         self._may_be_none = misfit(b"null", None, self._results) is None
@@ -67,7 +67,7 @@ class Signature:
             ) from error
         try:
             payload = msgspec.json.encode(bound)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:
             raise PayloadError(f"{what}: {error or type(error).__name__}") from error
         check(payload, bound, what)
         if why := misfit(payload, bound, self._decoder):

@@ -134,6 +134,8 @@ def test_stored_arguments_that_do_not_fit_are_unreadable(handler, payload):
 
 
 def unknown_name(x: "Nowhere") -> None: ...  # noqa: F821 - what this is about
+def no_attribute(x: "functools.Nowhere") -> None: ...
+def no_hint(x: "not a type") -> None: ...  # noqa: F722 - what this is about
 def two_classes(x: Point | Line) -> None: ...
 def two_classes_back() -> Point | Line: ...
 def wrong_default(x: int = None) -> None: ...  # noqa: RUF013 - what this is about
@@ -151,6 +153,8 @@ async def async_yielding() -> AsyncIterator[int]:
     ("handler", "why"),
     [
         (unknown_name, "name 'Nowhere' is not defined"),
+        (no_attribute, "has no attribute 'Nowhere'"),
+        (no_hint, "Forward reference must be an expression"),
         (two_classes, "more than one dataclass or attrs type"),
         (two_classes_back, "more than one dataclass or attrs type"),
         (wrong_default, "the default of x: Expected `int`, got `null`"),
