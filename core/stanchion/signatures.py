@@ -84,15 +84,21 @@ class Signature:
         if value is None and self._may_be_none:
             return b"null"
         what = f"the result of task {self._task}"
-        if inspect.isawaitable(value):
+        try:
+            payload = encode_plain(value, what)
+        except PayloadError as error:
+            if not inspect.isawaitable(value):
+                raise
             _close(value)
-            raise PayloadError(
-                f"{what} is a {type(value).__name__} that nobody awaited: make the handler async"
-            )
-        payload = encode_plain(value, what)
+            kind = type(value).__name__
+            raise PayloadError(f"{what} is a {kind} that nobody awaited: make the handler async") from error
         if why := misfit(payload, value, self._results):
-            hint = "without a return type" if self.returns is Any else f"of the return type {self.returns}"
-            raise PayloadError(f"{what} does not come back by JSON {hint}: {why}")
+            shape = (
+                "plain JSON, and has no return type"
+                if self.returns is Any
+                else f"its return type {self.returns}"
+            )
+            raise PayloadError(f"{what} does not fit {shape}: {why}")
         return payload
 
     def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
