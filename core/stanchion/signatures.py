@@ -33,6 +33,7 @@ class Signature:
 
     def __init__(self, task: str, handler: Callable[..., Any], options: Iterable[str] = ()) -> None:
         self._task, self._options = task, tuple(options)
+        self._arguments, self._result = f"the arguments of task {task}", f"the result of task {task}"
         try:
             self._signature = inspect.signature(handler)
             hints = typing.get_type_hints(callables.hinted(handler), include_extras=True)
@@ -58,7 +59,7 @@ class Signature:
         Raises:
             PayloadError: They do not fit the signature or its type hints, or cannot be stored as JSON.
         """
-        what = f"the arguments of task {self._task}"
+        what = self._arguments
         try:
             bound = self._struct(*args, **kwargs) if self._plain else self._bind(args, kwargs)
         except TypeError as error:
@@ -83,7 +84,7 @@ class Signature:
         """
         if value is None and self._may_be_none:
             return b"null"
-        what = f"the result of task {self._task}"
+        what = self._result
         try:
             payload = encode_plain(value, what)
         except PayloadError as error:
