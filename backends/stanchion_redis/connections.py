@@ -97,7 +97,8 @@ class Clients:
         self._options = dict(options)
         self._tls = self._options.pop("connection_class", None) is not None
         try:
-            self.sync(DEADLINE)(), self.asynchronous(DEADLINE)()
+            for make in (self.sync, self.asynchronous):
+                make(DEADLINE)()
         except (TypeError, ValueError, exceptions.RedisError) as error:
             raise ConfigError(f"the options of the backend's URL cannot be used: {error}") from error
 
