@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from os import urandom
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions, Limits
+from stanchion.backend import Backend, HasAsync, HasDeadlines, JoinsTransactions
+from stanchion.batches import batches, change_size, item_size
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.decisions import Asked, Beaten, Deleted, Ended, Signal, decide, swept
 from stanchion.errors import (
@@ -27,7 +28,7 @@ from stanchion.errors import (
 from stanchion.jobs import Item, Record, new_key
 from stanchion.payloads import Happening, decode_list, policy_of
 from stanchion.plugins import Plugins
-from stanchion.queries import Claimed, Counts, Inserted, Page
+from stanchion.queries import Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.results import ended, found
 from stanchion.retries import Policy
@@ -55,7 +56,6 @@ _TOLD_OF_END: Final[Mapping[State | None, str]] = {
 _TIMED: Final = frozenset({"job_completed", "job_failed", "job_retrying", "job_timed_out"})
 _ZERO: Final = timedelta(0)
 
-_E = TypeVar("_E")
 
 Changed = Callable[[Record, Change, timedelta], None]
 """Is called for a change that was made: with the job before it, the change, and how long the run took."""
@@ -173,7 +173,7 @@ class Engine:
         if connection is not None:
             return (yield from self._insert_joined(items, connection))
         answers: list[Inserted] = []
-        for batch in _batches(items, self.backend.limits, _item_size):
+        for batch in batches(items, self.backend.limits, item_size):
             got = list(map(_recognised, batch, (yield Call("insert", (batch,)))))
             answers += got
             if self.plugins.listening("job_enqueued"):
@@ -186,7 +186,7 @@ class Engine:
         if not isinstance(self.backend, JoinsTransactions):
             raise Unsupported("joining transactions", self.backend)
         answers: list[Inserted] = []
-        for batch in _batches(items, self.backend.limits, _item_size):
+        for batch in batches(items, self.backend.limits, item_size):
             answers += map(_recognised, batch, (yield Call("insert_joined", (batch, connection))))
         return answers
 
@@ -296,24 +296,39 @@ class Engine:
         Returns:
             How many were moved.
         """
-        moved, limit, by = 0, self.backend.limits.batch, new_key()
+        moved = 0
         for _ in range(rounds):
-            due = yield Call("due", (queues, limit))
-            records: list[Record] = due.records
-            changes = [self._decide(record, swept(record), policy_of(record.spec), by) for record in records]
-            answers = yield from self._apply(changes)
-            done = [
-                (record, change)
-                for record, change, answer in zip(records, changes, answers, strict=True)
-                if isinstance(answer, Applied)
-                or (answer.record is not None and _happened(answer.record, by, change.event))
-            ]
-            for record, change in done:
-                self._tell(record, change, _ZERO, changed)
-            moved += len(done)
-            if not done or not (due.more or len(records) >= limit):
+            count, more = yield from self.sweep_once(queues, changed=changed)
+            moved += count
+            if not more:
                 break
         return moved
+
+    def sweep_once(self, queues: Sequence[str], *, changed: Changed | None = None) -> Steps[tuple[int, bool]]:
+        """Move the jobs of one answer, which is bounded by their number and by their bytes.
+
+        Args:
+            queues: Where to look.
+
+            changed: Called for each change that was made.
+
+        Returns:
+            How many were moved, and whether there may be more.
+        """
+        limit, by = self.backend.limits.batch, new_key()
+        due: Due = yield Call("due", (queues, limit))
+        records = due.records
+        changes = [self._decide(record, swept(record), policy_of(record.spec), by) for record in records]
+        answers = yield from self._apply(changes)
+        done = [
+            (record, change)
+            for record, change, answer in zip(records, changes, answers, strict=True)
+            if isinstance(answer, Applied)
+            or (answer.record is not None and _happened(answer.record, by, change.event))
+        ]
+        for record, change in done:
+            self._tell(record, change, _ZERO, changed)
+        return len(done), bool(done) and (due.more or len(records) >= limit)
 
     def get(self, job_id: str) -> Steps[Record]:
         """A job.
@@ -361,7 +376,7 @@ class Engine:
 
     def _apply(self, changes: Sequence[Change]) -> Steps[list[Applied | Refused]]:
         answers: list[Applied | Refused] = []
-        for batch in _batches(changes, self.backend.limits, _change_size):
+        for batch in batches(changes, self.backend.limits, change_size):
             answers += yield Call("apply", (batch,))
         return answers
 
@@ -408,26 +423,3 @@ def _happened(record: Record, by: str, event: Event) -> datetime | None:
             if one.by == by and one.event == event:
                 return entry.at
     return None
-
-
-def _item_size(item: Item) -> int:
-    return len(item.spec)
-
-
-def _change_size(change: Change) -> int:
-    notes, append = change.move.notes.values(), change.move.append.values()
-    return sum(len(value) for value in notes if isinstance(value, bytes)) + sum(map(len, append))
-
-
-def _batches(items: Iterable[_E], limits: Limits, size: Callable[[_E], int]) -> Iterable[list[_E]]:
-    """Split what is too much for one call: too many, or too many bytes. One is never too much."""
-    batch: list[_E] = []
-    total = 0
-    for item in items:
-        total += size(item)
-        if batch and (len(batch) == limits.batch or total > limits.bytes):
-            yield batch
-            batch, total = [], size(item)
-        batch.append(item)
-    if batch:
-        yield batch

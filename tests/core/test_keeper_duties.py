@@ -1,13 +1,21 @@
 """The keeper's duties one by one: sweeping in a ring, complaints, and threads that nothing ends."""
 
 import threading
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from stanchion.engine import Engine
+from stanchion.plugins import Plugins
+from stanchion.states import State
+from stanchion.testing.clock import VirtualClock
 from stanchion.worker.keeper import duties
 from stanchion.worker.keeper.duties import COMPLAINT, Complaints, DutyThread
 from stanchion.worker.keeper.guard import Pulse
-from stanchion.worker.keeper.sweeping import Ring
+from stanchion.worker.keeper.sweeping import Ring, Sweep
+from stanchion_memory import MemoryBackend
+from support.factories import LEASE, an_item
 from support.waiting import eventually
 
 
@@ -118,3 +126,19 @@ def test_a_loop_that_does_not_answer_is_silent():
     assert silent == 3.0
     assert len(posted) == 1
     assert pulse.silent_for(104.0) == 0.0
+
+
+def test_a_queue_with_more_than_one_answer_holds_is_swept_again_at_once():
+    """However few jobs that are: large ones fill an answer by their bytes."""
+    clock = VirtualClock()
+    engine = Engine(MemoryBackend(clock=clock), Plugins([]))
+    large = b"x" * (engine.backend.limits.bytes - 10_000)
+    made = [an_item(id=f"mail:{n}", state=State.SCHEDULED, clock=LEASE, spec=large) for n in range(3)]
+    engine.run(engine.insert(made))
+    clock.advance(hours=1)
+    table = SimpleNamespace(queues=["mail"], engine=engine, changed=None, post=lambda _: None)
+    sweep = Sweep(table, timedelta(hours=1), lambda: None)
+    for _ in made:
+        sweep()
+
+    assert engine.run(engine.counts("mail"))[State.QUEUED] == 3

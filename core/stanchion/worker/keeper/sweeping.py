@@ -75,27 +75,28 @@ class Sweep:
         queues = self._ring.next()
         if queues is None:
             return
-        moved = 0
+        more = False
         try:
-            moved = self._sweep(queues)
+            more = self._sweep(queues)
         finally:
-            self._ring.done(more=moved >= self._table.engine.backend.limits.batch)
+            self._ring.done(more=more)
 
-    def _sweep(self, queues: Sequence[str]) -> int:
+    def _sweep(self, queues: Sequence[str]) -> bool:
+        """Sweep one batch of these queues; whether there may be more."""
         engine = self._table.engine
-        moved = 0
+        moved, more = 0, False
         try:
-            moved = engine.run(engine.sweep(queues, rounds=1, changed=self._table.changed))
+            moved, more = engine.run(engine.sweep_once(queues, changed=self._table.changed))
         except Exception as error:
             if len(queues) == 1 or isinstance(error, Unavailable):
                 raise
             for queue in queues:  # one queue that cannot be swept must not keep back the others
                 with self._table.apart(self.name):
-                    moved = max(moved, self._sweep([queue]))
+                    more = self._sweep([queue]) or more
         if moved:
             self._table.post(self._queued)
             engine.plugins.tell("swept", count=moved)
-        return moved
+        return more
 
     @property
     def pause(self) -> float:
