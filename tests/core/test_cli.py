@@ -216,7 +216,7 @@ def test_queues_cannot_write_on_the_terminal(
     """Their names come from the store, which may have other writers."""
     name = "evil\x1b]0;owned\x07\r\nforged"
 
-    def rows() -> Iterator[None]:
+    def rows(*_: object) -> Iterator[None]:
         return [{"queue": name, "paused": False, "jobs": dict.fromkeys(State, 0)}]
         yield
 

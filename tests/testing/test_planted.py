@@ -85,8 +85,8 @@ def put_to_the_claims(variant: type[Unbroken], report: Path) -> dict[str, dict[s
         "-o",
         "addopts=--import-mode=importlib",
     ]
-    apart = ["-s", "--assert=plain", *(f"-pno:{plugin}" for plugin in WITHOUT)]
-    asked = ["-p", "pytest_timeout", "-p", "stanchion_report", f"--stanchion-report={report}", f"--maxfail={ENOUGH}"]
+    apart = ["-s", "--assert=plain", "-ppytest_timeout", *(f"-pno:{plugin}" for plugin in WITHOUT)]
+    asked = ["-p", "stanchion_report", f"--stanchion-report={report}", f"--maxfail={ENOUGH}"]
     suite = ["-o", "python_classes=Planted", f"{HERE}::Planted"]
     pytest.main([*config, *apart, *asked, *suite], [Session(variant)])
     claims = json.loads(report.read_text())["claims"]
