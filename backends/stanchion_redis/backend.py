@@ -16,7 +16,8 @@ from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import State
 from stanchion_redis.connections import DEADLINE, AsyncLane, Clients, Lane
-from stanchion_redis.operations import LIMITS, SCRIPTS, Operations, Script, Sent
+from stanchion_redis.lua import SCRIPTS
+from stanchion_redis.operations import LIMITS, Operations, Script, Sent
 from stanchion_redis.servers import Inspection, translated, translating
 from stanchion_redis.urls import split_url
 from stanchion_redis.watching import AsyncRedisWatch, AsyncWatching, RedisWatch, Subscription, Watching
@@ -160,9 +161,9 @@ class RedisBackend:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if self._inspection.is_due(enqueues=enqueues):
-                self._inspection.conclude(self._lane.send("INFO"))
-            self._inspection.check(enqueues=enqueues)
+            inspection = self._inspection
+            if inspection.again_at < time.monotonic() or (enqueues and inspection.evicts):
+                inspection.conclude(self._lane.send("INFO"), enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
@@ -171,7 +172,7 @@ class RedisBackend:
             return result
         except (RedisError, OSError) as error:
             if isinstance(error, ReadOnlyError):
-                self._inspection.done = False
+                self._inspection.begin()
             raise translated(error, self._url) or error from error
 
     def _evaluate(self, script: Script) -> Any:
@@ -268,9 +269,9 @@ class AsyncRedisBackend:
             raise BackendError("this backend is closed")
         reply: Any = None
         try:
-            if self._inspection.is_due(enqueues=enqueues):
-                self._inspection.conclude(await self._lane.send("INFO"))
-            self._inspection.check(enqueues=enqueues)
+            inspection = self._inspection
+            if inspection.again_at < time.monotonic() or (enqueues and inspection.evicts):
+                inspection.conclude(await self._lane.send("INFO"), enqueues=enqueues)
             while True:
                 step = sent.send(reply)
                 reply = await (
@@ -281,7 +282,7 @@ class AsyncRedisBackend:
             return result
         except (RedisError, OSError) as error:
             if isinstance(error, ReadOnlyError):
-                self._inspection.done = False
+                self._inspection.begin()
             raise translated(error, self._url) or error from error
 
     async def _evaluate(self, script: Script) -> Any:

@@ -3,11 +3,9 @@
 A few lines of `backend.py` drive them for the sync client, a few others for the async one.
 """
 
-import hashlib
 import time
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
-from importlib.resources import files
 from typing import Any, Final, NamedTuple, TypeVar
 
 from stanchion.backend import Clock, Limits
@@ -65,21 +63,6 @@ class Command(NamedTuple):
 Sent = Generator[Script | Command, Any, T]
 
 
-def _load_scripts() -> dict[str, tuple[str, str]]:
-    folder = files("stanchion_redis") / "scripts"
-    shared = (folder / "shared.lua").read_text()
-    texts = {
-        file.name.removesuffix(".lua"): shared + file.read_text()
-        for file in folder.iterdir()
-        if file.name.endswith(".lua") and file.name != "shared.lua"
-    }
-    return {name: (text, hashlib.sha1(text.encode()).hexdigest()) for name, text in texts.items()}
-
-
-SCRIPTS: Final = _load_scripts()
-"""The scripts by name: their text and the SHA-1 the server knows them by."""
-
-
 class Operations:
     """The verbs for one namespace."""
 
@@ -105,7 +88,8 @@ class Operations:
         new, *replies = yield Script(
             "insert", self.keys.bases(queues), [self._now(), *map(str, counts), *args]
         )
-        yield from self._register_again([queues[number - 1] for number in new], registered)
+        if new:
+            yield from self._register_again([queues[number - 1] for number in new], registered)
         return [_CREATED if reply == 1 else Inserted(False, _holder(queues, reply)) for reply in replies]
 
     def claim(

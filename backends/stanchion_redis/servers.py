@@ -1,5 +1,6 @@
 """What the server's errors mean, and which servers are fit to keep jobs."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,34 +54,33 @@ class Inspection:
 
     def __init__(self, url: str, allow_eviction: bool) -> None:
         self._where, self._allow_eviction = redacted(url), allow_eviction
-        self.done = False
-        """Whether the server was found fit."""
-        self._at: float | None = None
-        self._evicts = ""
+        self.begin()
 
-    def is_due(self, *, enqueues: bool) -> bool:
-        """Whether the server is to be inspected before a call; one that was found to evict, before each enqueue."""
-        if not self.done or (enqueues and self._evicts):
-            return True
-        return self._at is not None and time.monotonic() - self._at >= AGAIN
+    def begin(self) -> None:
+        """Begin anew: the server is inspected before the next call."""
+        self._done = False
+        self.again_at = 0.0
+        """When the server is inspected next, on the monotonic clock."""
+        self.evicts = ""
+        """What is wrong with a server that deletes jobs since it was inspected at first; it is looked at before each
+        enqueue."""
 
-    def check(self, *, enqueues: bool) -> None:
-        """Refuse to make jobs on a server that would delete them. Calls about jobs that are there go on.
+    def skip(self) -> None:
+        """For tests: do not inspect."""
+        self.again_at = math.inf
 
-        Raises:
-            ConfigError: An eviction policy was switched on since the server was inspected at first.
-        """
-        if enqueues and self._evicts:
-            raise ConfigError(self._evicts)
-
-    def conclude(self, answer: bytes) -> None:
+    def conclude(self, answer: bytes, *, enqueues: bool) -> None:
         """Judge a server by its answer to INFO.
 
+        Args:
+            answer: The answer.
+
+            enqueues: Whether the call that follows makes jobs; it is refused where they would be deleted, while calls
+                about jobs that are there go on.
+
         Raises:
-            ConfigError: It is too old, a replica, or, when asked for the first time, deletes jobs when its memory is
-                full.
+            ConfigError: It is too old, a replica, or deletes jobs when its memory is full.
         """
-        self._at = time.monotonic()
         lines = answer.decode("utf-8", "replace").splitlines()
         info = dict(line.split(":", 1) for line in lines if ":" in line)
         version = info.get("redis_version", "")
@@ -92,22 +92,24 @@ class Inspection:
                 f"{self._where} is a replica and cannot be written to; name its primary instead"
             )
         self._judge_eviction(info.get("maxmemory_policy", "noeviction"))
-        if info.get("aof_enabled") == "0" and not self.done:
+        if info.get("aof_enabled") == "0" and not self._done:
             _log.warning(
                 "%s has no append-only file: a restart loses what came after its last snapshot", self._where
             )
-        self.done = True
+        self._done, self.again_at = True, time.monotonic() + AGAIN
+        if enqueues and self.evicts:
+            raise ConfigError(self.evicts)
 
     def _judge_eviction(self, policy: str) -> None:
-        before, self._evicts = self._evicts, ""
+        before, self.evicts = self.evicts, ""
         if policy == "noeviction" or self._allow_eviction:
             return
         problem = (
             f"{self._where} deletes jobs when its memory is full (maxmemory-policy {policy}); set it to "
             "noeviction, or add ?allow_eviction=true to the URL if jobs may be lost"
         )
-        if not self.done:
+        if not self._done:
             raise ConfigError(problem)
-        self._evicts = problem
+        self.evicts = problem
         if not before:
             _log.error("%s; no jobs are enqueued until then", problem)

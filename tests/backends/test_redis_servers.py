@@ -156,9 +156,9 @@ def test_eviction_that_is_switched_on_later_is_noticed(
     own_url: str, admin: "redis.Redis", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No more jobs are made; those that are there go on, and so does everything once it is switched off."""
+    monkeypatch.setattr("stanchion_redis.servers.AGAIN", 0.0)
     backend = RedisBackend(own_url, namespace="test")
     inserted(backend, an_item())
-    monkeypatch.setattr("stanchion_redis.servers.AGAIN", 0.0)
     caplog.set_level(logging.ERROR, "stanchion.redis")
     admin.config_set("maxmemory-policy", "allkeys-lru")
     try:

@@ -11,7 +11,7 @@
 --          an entry for each list
 -- returns  {now_ms, {base key, key of each job that was quarantined…}, for each change: its new revision, or
 --          {word, score, fields…}}; words: absent, claim, state, due, revision, unique
-needs("ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HMGET", "HGETALL", "HGET", "HLEN", "HSTRLEN", "ZSCORE", "ZCARD")
+needs({"ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HGETALL", "HGET", "HSTRLEN"})
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2

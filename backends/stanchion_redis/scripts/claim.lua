@@ -5,8 +5,7 @@
 --          bytes the answer may hold · 8 for how many ms it is kept
 -- returns  {now_ms, 1 if more could be taken, next due ms or "", {{queue number, key, run, place, started_ms,
 --          lease's end in ms, {fields as they were…}}, …}, {base key, key of each job that was quarantined…}}
-needs("ZREM", "ZADD", "HSET", "HDEL", "HINCRBY", "SET", "GET", "HGET", "HMGET", "HGETALL", "EXISTS", "ZSCORE", "ZCARD",
-  "ZRANGE", "ZRANGEBYSCORE")
+needs({"ZREM", "ZADD", "HSET", "HDEL", "HINCRBY", "SET", "HGET", "HGETALL", "ZSCORE", "ZRANGEBYSCORE"})
 local now, limit, claim, worker = clock(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local lease, batch, kept_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
 local now_text, ends_text = text(now), text(now + lease)

@@ -4,7 +4,7 @@
 -- ARGV     1 now_ms or "" to use the server's · 2 limit · 3 how many bytes the answer may hold
 -- returns  {now_ms, 1 if there are more, {base key, key of each job that was quarantined…}, {queue number, key, score,
 --          fields…}, …}
-needs("ZREM", "ZADD", "HGETALL", "ZSCORE", "ZCARD", "ZRANGE", "ZRANGEBYSCORE")
+needs({"ZREM", "ZADD", "HGETALL", "ZSCORE", "ZRANGE", "ZRANGEBYSCORE"})
 local now, left = clock(ARGV[1]), tonumber(ARGV[2])
 local answers = {text(now), 0, quarantined}
 local LOOKS = 10                        -- quarantined jobs of a queue that are looked at again; others the next second

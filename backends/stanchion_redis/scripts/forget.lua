@@ -2,7 +2,7 @@
 -- KEYS     1 the base key of the queue; of its keys <state>, quarantine are read, unique, wake are touched
 -- ARGV     none
 -- returns  1 if it is gone, 0 if it has jobs
-needs("ZCARD", "DEL")
+needs({"DEL"})
 local base = KEYS[1]
 if redis.call("ZCARD", base .. ":quarantine") > 0 then return 0 end
 for _, state in ipairs(STATES) do

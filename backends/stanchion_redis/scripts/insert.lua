@@ -5,7 +5,7 @@
 --          now, "=ms") · priority · digest of its unique key or "" · number of further fields n · n times name, value
 -- returns  {{number of each queue that did not exist…}, for each job: 1 if created, else {queue number, key, score,
 --          fields…} of the job that was there; without score and fields if that cannot be read}
-needs("HSET", "HINCRBY", "ZADD", "EXISTS", "HGET", "HLEN", "HGETALL", "ZSCORE", "ZCARD")
+needs({"HSET", "HINCRBY", "ZADD", "EXISTS", "HGETALL", "ZSCORE"})
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2

@@ -45,18 +45,20 @@ local function is_number(value)
   return not value or (#value < 17 and string.match(value, "^-?%d+$") ~= nil)
 end
 
--- Prove the rights to commands before the first write: an ACL user who lacks one would leave a script half done.
--- Of the further queues, which a user may be kept from by name, one command is proved. Redis 6.2 has no way to ask.
-local function needs(...)
-  if not redis.acl_check_cmd then return end
-  for number, base in ipairs(KEYS) do
-    for i = 1, number == 1 and select("#", ...) or 1 do
-      local command, key = select(i, ...), base .. ":"
-      if not redis.acl_check_cmd(command, key, key) then  -- twice, as some commands take several keys
-        error(redis.error_reply("NOPERM this user may not run " .. command .. " on " .. base .. ", which Stanchion needs"))
-      end
+-- Prove the rights to commands before the first write: an ACL user who lacks one would leave a script half done. What a
+-- script sends in any case before it writes needs no proof. Of the further queues, which a user may be kept from by
+-- name, one command is proved. Redis 6.2 has no way to ask.
+local function needs(commands)
+  local may = redis.acl_check_cmd
+  if not may then return end
+  local function prove(command, base, key)
+    if not may(command, key, key) then  -- twice, as some commands take several keys
+      error(redis.error_reply("NOPERM this user may not run " .. command .. " on " .. base .. ", which Stanchion needs"))
     end
   end
+  local first = KEYS[1] .. ":"
+  for i = 1, #commands do prove(commands[i], KEYS[1], first) end
+  for number = 2, #KEYS do prove(commands[1], KEYS[number], KEYS[number] .. ":") end
 end
 
 -- The reply of a command, or nil where a key holds another type. Any other error ends the script: a right that is
