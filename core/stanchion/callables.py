@@ -46,13 +46,18 @@ def check(handler: object) -> None:
     if any(map(_yields, (inner, inspect.unwrap(inner)))):
         raise _refused(handler, "it yields; a handler returns")
     if not is_async(handler) and inspect.iscoroutinefunction(inspect.unwrap(inner)):
-        code = inner.__code__
         raise _refused(
             handler,
-            f"it is async, and its decorator hides that: {code.co_qualname} ({code.co_filename}:"
-            f"{code.co_firstlineno}) is a plain function, so nobody would await what it returns; make that one "
-            "async, or, if it runs the coroutine itself, call it from a plain function",
+            f"it is async, and its decorator hides that: {_place(inner)} is a plain function, so nobody would await "
+            "what it returns; make that one async, or, if it runs the coroutine itself, call it from a plain function",
         )
+
+
+def _place(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"a {type(function).__name__}"
+    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _refused(handler: object, why: str) -> ConfigError:
@@ -71,6 +76,13 @@ def function_of(handler: Any) -> Any:
     if inspect.isroutine(handler):
         return handler
     return handler.__call__
+
+
+def hinted(handler: Any) -> Any:
+    """Return the function whose type hints are a handler's: of an object around a function, those of the function."""
+    if not inspect.isroutine(handler) and not isinstance(handler, functools.partial):
+        handler = inspect.unwrap(handler)
+    return function_of(handler)
 
 
 def _needs_self(handler: object) -> bool:

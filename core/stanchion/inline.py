@@ -149,8 +149,8 @@ class Inline:
             self.backend.close()
         else:
             await self._calls.call(self.backend.close)
-        self._calls.close()
-        self._waits.close()
+        self._calls.shutdown()
+        self._waits.shutdown()
 
 
 @frozen

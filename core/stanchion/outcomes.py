@@ -7,7 +7,7 @@ from typing import Final
 from attrs import field, frozen
 
 from stanchion.errors import InvalidArgument
-from stanchion.payloads import Failure, failure_of, text
+from stanchion.payloads import text
 from stanchion.retries import duration
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,22 +83,3 @@ class Fail:
 
 Outcome = Retry | Snooze | Cancel | Fail
 """A handler's word on its job."""
-
-
-def failure_by(outcome: Retry | Fail, run: int) -> Failure:
-    """Return why a run failed that ended by an outcome.
-
-    Its type is the outcome's name. Its message is the reason; without one, the exception that was being handled. Its
-    traceback is that exception's.
-
-    Args:
-        outcome: What the handler returned.
-
-        run: The number of the run it ended.
-    """
-    name = type(outcome).__name__
-    if outcome.error is None:
-        return Failure(name, outcome.reason, run=run)
-    cause = failure_of(outcome.error, run)
-    reason = outcome.reason or f"{cause.type}: {cause.message}".rstrip(": ")
-    return Failure(name, text(reason, "a reason"), cause.traceback, run=run)

@@ -73,7 +73,7 @@ def encode_plain(value: object, what: str) -> bytes:
     """
     try:
         payload = msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except Exception as error:
         raise PayloadError(f"{what} cannot be stored as JSON: {error or type(error).__name__}") from error
     check(payload, value, what)
     return payload
@@ -102,8 +102,8 @@ def misfit(payload: bytes, value: object, decoder: msgspec.json.Decoder[Any]) ->
     """
     try:
         back = decoder.decode(payload)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001 - the types of a hint have code of their own
+        return str(error) or type(error).__name__
     return loss(value, back, payload)
 
 

@@ -14,7 +14,6 @@ itself is compared. What equal means:
 - Dataclasses, attrs classes and Structs are alike if they are of one class and all their fields are alike.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -79,12 +78,14 @@ def _instant(value: datetime) -> datetime:
 
 def _fields(value: object) -> Sequence[str] | None:
     """The names of the fields of a Struct, an attrs class or a dataclass; `None` for anything else."""
+    import dataclasses  # few values are looked into
+
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
     if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
         return [one.name for one in attributes]
-    return [one.name for one in dataclasses.fields(value)] if dataclasses.is_dataclass(kind) else None  # type: ignore[arg-type]  # an instance of it
+    return [one.name for one in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
 
 
 def _of_entries(given: Mapping[Any, Any], back: Mapping[Any, Any], at: str) -> str | None:

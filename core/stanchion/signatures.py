@@ -33,9 +33,10 @@ class Signature:
 
     def __init__(self, task: str, handler: Callable[..., Any], options: Iterable[str] = ()) -> None:
         self._task, self._options = task, tuple(options)
+        self._arguments, self._result = f"the arguments of task {task}", f"the result of task {task}"
         try:
             self._signature = inspect.signature(handler)
-            hints = typing.get_type_hints(callables.function_of(handler), include_extras=True)
+            hints = typing.get_type_hints(callables.hinted(handler), include_extras=True)
             parameters = list(self._signature.parameters.values())
             self._plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
             self._struct = msgspec.defstruct(
@@ -47,7 +48,7 @@ class Signature:
             self._decoder = msgspec.json.Decoder(self._struct)
             self.returns = _result_hint(hints.get("return", Any))
             self._results = msgspec.json.Decoder(self.returns)
-        except (TypeError, ValueError, NameError, RuntimeError) as error:
+        except Exception as error:
             raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
         self._kinds = [(one.name, one.kind) for one in parameters]
         self._may_be_none = misfit(b"null", None, self._results) is None
@@ -58,7 +59,7 @@ class Signature:
         Raises:
             PayloadError: They do not fit the signature or its type hints, or cannot be stored as JSON.
         """
-        what = f"the arguments of task {self._task}"
+        what = self._arguments
         try:
             bound = self._struct(*args, **kwargs) if self._plain else self._bind(args, kwargs)
         except TypeError as error:
@@ -67,7 +68,7 @@ class Signature:
             ) from error
         try:
             payload = msgspec.json.encode(bound)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:
             raise PayloadError(f"{what}: {error or type(error).__name__}") from error
         check(payload, bound, what)
         if why := misfit(payload, bound, self._decoder):
@@ -83,16 +84,22 @@ class Signature:
         """
         if value is None and self._may_be_none:
             return b"null"
-        what = f"the result of task {self._task}"
-        if inspect.isawaitable(value):
+        what = self._result
+        try:
+            payload = encode_plain(value, what)
+        except PayloadError as error:
+            if not inspect.isawaitable(value):
+                raise
             _close(value)
-            raise PayloadError(
-                f"{what} is a {type(value).__name__} that nobody awaited: make the handler async"
-            )
-        payload = encode_plain(value, what)
+            kind = type(value).__name__
+            raise PayloadError(f"{what} is a {kind} that nobody awaited: make the handler async") from error
         if why := misfit(payload, value, self._results):
-            hint = "without a return type" if self.returns is Any else f"of the return type {self.returns}"
-            raise PayloadError(f"{what} does not come back by JSON {hint}: {why}")
+            shape = (
+                "plain JSON, and has no return type"
+                if self.returns is Any
+                else f"its return type {self.returns}"
+            )
+            raise PayloadError(f"{what} does not fit {shape}: {why}")
         return payload
 
     def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +13,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from stanchion import Job, Stanchion, StanchionError, current_job
+from stanchion import Job, Stanchion, StanchionError, State, current_job
 from stanchion.cli.commands import stanchion
 from stanchion.worker import Worker
 from support.stores import own_namespace
@@ -209,10 +210,17 @@ def test_what_is_stored_cannot_write_on_the_terminal(app: Stanchion) -> None:
 
 
 @pytest.mark.parametrize("args", [["info"], ["info", "--json"]])
-def test_queues_cannot_write_on_the_terminal(app: Stanchion, args: list[str], redis_url: str) -> None:
+def test_queues_cannot_write_on_the_terminal(
+    app: Stanchion, args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their names come from the store, which may have other writers."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.sadd(f"{app.config.namespace}:queues", "evil\x1b]0;owned\x07\r\nforged")
+    name = "evil\x1b]0;owned\x07\r\nforged"
+
+    def rows(*_: object) -> Iterator[None]:
+        return [{"queue": name, "paused": False, "jobs": dict.fromkeys(State, 0)}]
+        yield
+
+    monkeypatch.setattr(import_module("stanchion.cli.info"), "_rows", rows)
     output = run(*args).output
 
     assert "evil" in output

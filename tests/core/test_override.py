@@ -1,6 +1,7 @@
 """Other settings for a while: what goes with an application, what is out of reach, and what comes back."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -161,10 +162,32 @@ def test_settings_that_are_none_were_not_given():
         ("shop", "'shop' is not <module>:<attribute>"),
         ("surely_not_there:app", "no module 'surely_not_there' on the import path; add its directory"),
         ("stanchion:nothing", "'stanchion:nothing' is no Stanchion application"),
-        ("stanchion.config:LEASE.days", "is no Stanchion application"),
+        ("stanchion.config:LEASE.days", "is no Stanchion application, but of type int$"),
+        ("a b:app", "^'a b' is not the name of a module, as an import has it$"),
     ],
 )
 def test_an_application_that_cannot_be_found_is_told_by_its_name(where, words):
     """And what would help."""
     with pytest.raises(ConfigError, match=words):
         application(where, HINT)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("lonely_shop.py:app", r"did you mean lonely_shop:app\?$"),
+        ("./lonely_shop:app", r"is not the name of a module.*; did you mean lonely_shop:app\?$"),
+        ("lonely_shop:ap", r"no Stanchion application; the applications in this module: app$"),
+        ("lonely_shop:make", r"but of type function; the applications in this module: app$"),
+    ],
+)
+def test_the_application_that_was_meant_is_offered(tmp_path, monkeypatch, where, words):
+    """A file instead of a module, or a name that is nearly right."""
+    (tmp_path / "lonely_shop.py").write_text(
+        "from stanchion import Stanchion\napp = Stanchion('memory://', plugins=())\ndef make(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ConfigError, match=words):
+        application(where, HINT)
+    sys.modules.pop("lonely_shop", None)

@@ -34,6 +34,7 @@ from stanchion.payloads import (
     encode_spec,
     failure_of,
     policy_of,
+    text,
 )
 from stanchion.retries import LONGEST, Exponential, Fixed, Policy
 
@@ -364,14 +365,20 @@ def test_failures_are_bounded():
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 100_000, "€" * 100_000, "\ud800" * 100_000], ids=["ascii", "wide", "broken"]
+    "long", ["x" * 100_000, "€" * 100_000, "\ud800" * 100_000], ids=["ascii", "wide", "broken"]
 )
-def test_bounds_are_bytes(text):
+def test_bounds_are_bytes(long):
     """However many of them a character takes; none is cut in half."""
-    failure = failure_of(raised(ValueError(text)), 1)
+    failure = failure_of(raised(ValueError(long)), 1)
 
     assert LONGEST_MESSAGE - 3 <= len(failure.message.encode()) <= LONGEST_MESSAGE
     assert "\ufffd" not in failure.message
+
+
+@pytest.mark.parametrize("given", ["€" * 5_000, "\ud800" * 5_000, "x" * 5_000])
+def test_a_text_of_a_caller_is_bounded_in_bytes(given):
+    """Reasons, messages of progress and lines of the log."""
+    assert len(text(given, "a reason").encode()) <= LONGEST_MESSAGE
 
 
 def test_a_failure_with_a_lone_surrogate_can_be_stored():

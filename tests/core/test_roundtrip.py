@@ -253,6 +253,26 @@ def test_an_instant_arrives_as_the_same_instant(way, fold):
     assert (back.astimezone(UTC), back.utcoffset()) == (twice.astimezone(UTC), twice.utcoffset())
 
 
+@dataclasses.dataclass
+class Strict:
+    """Checks itself, and raises what it likes."""
+
+    known: str
+
+    def __post_init__(self):
+        _ = {"a": 1}[self.known]
+
+
+@WAYS
+def test_a_type_that_refuses_to_be_restored_refuses_the_value(way):
+    """Whatever it raises: the value would not arrive."""
+    value = Strict("a")
+    value.known = "b"
+
+    with pytest.raises(PayloadError, match="'b'"):
+        way(value, Strict)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: (

@@ -13,18 +13,18 @@ from stanchion.errors import BackendError, Contended, LeaseLost, Unavailable
 from stanchion.states import Event, State
 from stanchion.worker import settling
 from stanchion.worker.runs import Act, Lease, Run
-from stanchion.worker.settling import GROUP_BYTES, Settler, size_of
+from stanchion.worker.settling import Settler, size_of
 from support.factories import NOW, a_failure, a_record
 from support.waiting import aeventually
 
-BATCH = 100
+BATCH, BYTES = 100, 1000
 
 
 class Recorder:
     """An engine that answers reports as a test says, and keeps what it was asked."""
 
     def __init__(self, answer=None):
-        self.backend = SimpleNamespace(limits=SimpleNamespace(batch=BATCH))
+        self.backend = SimpleNamespace(limits=SimpleNamespace(batch=BATCH, bytes=BYTES))
         self.groups = []
         self._answer = answer or (lambda group: [Applied(NOW, 1)] * len(group))
 
@@ -98,9 +98,9 @@ def test_a_round_trip_carries_at_most_a_batch():
 def test_a_round_trip_carries_a_bounded_number_of_bytes():
     """A result that is too large for any group goes alone."""
     engine = Recorder()
-    settled_by(engine, "abcd", Completed(result=b"x" * (GROUP_BYTES // 2)))
+    settled_by(engine, "abcd", Completed(result=b"x" * (BYTES // 2)))
     large = Recorder()
-    settled_by(large, "ab", Completed(result=b"x" * (GROUP_BYTES + 1)))
+    settled_by(large, "ab", Completed(result=b"x" * (BYTES + 1)))
 
     assert engine.groups == [["a", "b"], ["c", "d"]]
     assert large.groups == [["a"], ["b"]]

@@ -134,6 +134,8 @@ def test_stored_arguments_that_do_not_fit_are_unreadable(handler, payload):
 
 
 def unknown_name(x: "Nowhere") -> None: ...  # noqa: F821 - what this is about
+def no_attribute(x: "functools.Nowhere") -> None: ...
+def no_hint(x: "not a type") -> None: ...  # noqa: F722 - what this is about
 def two_classes(x: Point | Line) -> None: ...
 def two_classes_back() -> Point | Line: ...
 def wrong_default(x: int = None) -> None: ...  # noqa: RUF013 - what this is about
@@ -151,6 +153,8 @@ async def async_yielding() -> AsyncIterator[int]:
     ("handler", "why"),
     [
         (unknown_name, "name 'Nowhere' is not defined"),
+        (no_attribute, "has no attribute 'Nowhere'"),
+        (no_hint, "Forward reference must be an expression"),
         (two_classes, "more than one dataclass or attrs type"),
         (two_classes_back, "more than one dataclass or attrs type"),
         (wrong_default, "the default of x: Expected `int`, got `null`"),
@@ -255,6 +259,15 @@ class LateCaller:
     async def __call__(self, x: int) -> int: ...
 
 
+class Bridge:
+    """An object that runs an async function to its end."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args, **kwargs): ...
+
+
 @pytest.mark.parametrize(
     ("handler", "is_async"),
     [
@@ -268,16 +281,37 @@ class LateCaller:
         (LateCaller(), True),
         (awaiting(later), True),
         (passing(plain), False),
+        (functools.lru_cache(plain), False),
+        (Bridge(later), False),
         (lambda x: x, False),
     ],
 )
 def test_whatever_can_be_called_can_be_a_handler(handler, is_async):
-    """What is async is known, and type hints are found."""
+    """And what is async is known."""
     definition = Definition.of(handler, "named", {})
-    given = ("5",) if handler.__class__ is type(plain) and not is_async else (5,)
 
     assert definition.is_async is is_async
-    assert definition.signature.decode(definition.signature.encode(given, {}))[0][0] == given[0]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        functools.partial(later, y=5),
+        functools.partial(Mailer().post),
+        Mailer().send,
+        Mailer.ship,
+        vars(Mailer)["ship"],
+        Caller(),
+        LateCaller(),
+        awaiting(later),
+        Bridge(later),
+        functools.lru_cache(Mailer().post),
+    ],
+)
+def test_type_hints_are_found_wherever_they_stand(handler):
+    """Behind a partial, on a method or on the function that an object stands for."""
+    with pytest.raises(PayloadError, match="Expected `int`, got `str`"):
+        Definition.of(handler, "named", {}).signature.encode(("5",), {})
 
 
 @pytest.mark.parametrize(
@@ -297,6 +331,7 @@ def test_whatever_can_be_called_can_be_a_handler(handler, is_async):
             r"^later cannot be a task: .* passing.<locals>.wrapper \(.*test_tasks.py:\d+\) is a plain",
         ),
         (functools.partial(passing(later)), "passing.<locals>.wrapper .* is a plain function"),
+        (functools.lru_cache(later), "its decorator hides that: a _lru_cache_wrapper is a plain function"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_at_once(handler, why):

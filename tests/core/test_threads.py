@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ def threads() -> Iterator[Threads]:
     """At most two."""
     threads = Threads(NAME, 2)
     yield threads
-    threads.close()
+    threads.shutdown()
 
 
 def started() -> int:
@@ -169,7 +170,7 @@ def test_threads_end_that_nobody_needs(how: str) -> None:
     owned = [Threads(NAME, 2)]
     run(lambda: owned[0].call(int))
     if how == "closed":
-        owned[0].close()
+        owned[0].shutdown()
     else:
         owned.clear()
         gc.collect()
@@ -196,3 +197,60 @@ def test_a_process_ends_although_a_call_waits() -> None:
     )
 
     assert (done.stdout, done.stderr, done.returncode) == ("the end\n", "", 0)
+
+
+# Where threads are short.
+
+
+def no_more_threads(monkeypatch, *, after):
+    """Let the process start this many more threads for handlers, as at a limit of the system."""
+    real, left = threading.Thread.start, [after]
+
+    def start(thread):
+        if thread.name == NAME:
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_where_no_thread_can_be_started_calls_wait_for_one(monkeypatch, gate, caplog):
+    """Each is made once, none fails, and the log says so once."""
+    caplog.set_level(logging.ERROR)
+    no_more_threads(monkeypatch, after=1)
+    pool = Threads(NAME, 5, ready=1)
+    made = []
+    first = pool.submit(gate.wait, 20)
+    others = [pool.submit(made.append, number) for number in range(4)]
+    assert not made
+    gate.set()
+    assert first.result(10)
+    for other in others:
+        other.result(10)
+
+    assert made == [0, 1, 2, 3]
+    assert caplog.text.count("cannot start a thread, of a test: 1 calls at a time") == 1
+
+
+def test_without_a_single_thread_there_is_no_pool(monkeypatch):
+    """It is said before anything is claimed."""
+    no_more_threads(monkeypatch, after=0)
+
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Threads(NAME, 5, ready=1)
+
+
+def test_what_waits_at_the_end_is_not_called(gate):
+    """It is told that it was cancelled; what is under way ends."""
+    pool = Threads(NAME, 1)
+    entered = threading.Event()
+    under_way = pool.submit(lambda: entered.set() or gate.wait(20))
+    entered.wait(10)
+    waiting = pool.submit(abs, -1)
+    pool.shutdown(cancel_futures=True)
+    gate.set()
+
+    assert under_way.result(10)
+    assert waiting.cancelled()

@@ -13,6 +13,7 @@ from stanchion.cli.store import AS_JSON, BACKEND
 from stanchion.cli.terminal import console, json_text, number
 from stanchion.config import redacted
 from stanchion.errors import StanchionError
+from stanchion.texts import shown
 
 if TYPE_CHECKING:
     from stanchion.app import Stanchion
@@ -169,6 +170,6 @@ def _stop(run: Run, files: int) -> NoReturn:
 
 
 def _leave(message: str) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(shown(message), err=True)
     sys.stdout.flush()
     os._exit(STOPPED)  # a thread that hangs in a read must not keep a process whose jobs are handed back

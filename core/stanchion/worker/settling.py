@@ -21,9 +21,6 @@ _log: Final = logger("stanchion.worker")
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries while the backend cannot be reached; the last is repeated."""
 
-GROUP_BYTES: Final = 1 << 20
-"""Bytes of outcomes recorded in one round trip; a larger one goes alone."""
-
 Waiting = tuple[Run, Report]
 
 
@@ -45,7 +42,8 @@ class Settler:
         changed: Callable[[Record, Change, timedelta], None],
     ) -> None:
         self._engine, self._settled, self._changed = engine, settled, changed
-        self._most = engine.backend.limits.batch
+        self._limits = engine.backend.limits
+        self._most = self._limits.batch
         self._waiting: deque[Waiting] = deque()
         self._wanted = asyncio.Event()
         self._empty = asyncio.Event()
@@ -83,9 +81,12 @@ class Settler:
         await self._empty.wait()
 
     def _next(self) -> list[Waiting]:
-        """Return the outcomes of the next round trip, which stay in line until they are answered."""
+        """Return the outcomes of the next round trip, which stay in line until they are answered.
+
+        They are bounded by number and bytes; one that is too large for any group goes alone.
+        """
         group: list[Waiting] = []
-        left = GROUP_BYTES
+        left = self._limits.bytes
         for run, report in islice(self._waiting, self._most):
             left -= size_of(report)
             if group and left < 0:
@@ -105,7 +106,7 @@ class Settler:
             )
         except Exception as error:  # noqa: BLE001 - the outcomes of all runs hang on this task
             return self._failed(group, error)
-        self._most = min(2 * self._most, self._engine.backend.limits.batch)
+        self._most = min(2 * self._most, self._limits.batch)
         for (run, report), answer in zip(group, answers, strict=True):
             self._waiting.popleft()
             if isinstance(answer, Contended):

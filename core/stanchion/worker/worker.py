@@ -21,6 +21,7 @@ from stanchion.queries import Claimed
 from stanchion.queues import check_name
 from stanchion.running import StopReason
 from stanchion.tasks import Definition
+from stanchion.threads import Threads
 from stanchion.worker.claiming import Claims, cancelled, share
 from stanchion.worker.executors import handed_back, perform
 from stanchion.worker.keeper import Keeper
@@ -31,7 +32,6 @@ from stanchion.worker.runs import IN_HANDLER, Act, Lease, Phase, Run, monotonic
 from stanchion.worker.settling import PAUSES, Settler
 from stanchion.worker.shutdown import RECORDING, Budget
 from stanchion.worker.signals import StopSignals
-from stanchion.worker.threads import HandlerThreads
 
 _log: Final = logger("stanchion.worker")
 
@@ -77,7 +77,7 @@ class Worker:
         self._stop_requests: list[float] = []
         self._failure = ""
         self._begin()
-        self._threads: Executor = HandlerThreads(self._config.concurrency)
+        self._threads: Executor = Threads("stanchion-handler", self._config.concurrency, ready=1)
 
     def run(self) -> None:
         """Work until stopped by SIGTERM, SIGINT or SIGHUP, or for a burst until there is nothing to do.
