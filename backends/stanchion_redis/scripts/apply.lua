@@ -11,7 +11,7 @@
 --          an entry for each list
 -- returns  {now_ms, {base key, key of each job that was quarantined…}, for each change: its new revision, or
 --          {word, score, fields…}}; words: absent, claim, state, due, revision, unique
-needs({"ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HGETALL", "HGET", "HSTRLEN"})
+needs({"ZREM", "ZADD", "HSET", "HDEL", "DEL", "HINCRBY", "HGETALL", "HGET"})
 local now = clock(ARGV[1])
 local now_text = text(now)
 local at = 2
@@ -131,9 +131,9 @@ local function outgrown(name, list, count, bytes, erased)
   local full = false
   for number = count, math.max(1, count + 1 - LIST_LENGTH), -1 do
     local field = list .. "." .. text(number)
-    local size = try("HSTRLEN", name, field) or 0
-    if size == 0 then return end
-    bytes = bytes + size - #now_text - 1
+    local entry = try("HGET", name, field)
+    if not entry then return end
+    bytes = bytes + #entry - #now_text - 1
     full = full or bytes > LIST_BYTES or count + 1 - number >= LIST_LENGTH
     if full then erased[#erased + 1] = field end
   end
