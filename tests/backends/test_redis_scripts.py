@@ -132,7 +132,6 @@ def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> N
         "HMGET",
         "HSCAN",
         "HSET",
-        "HSTRLEN",
         "LLEN",
     }
     bounded |= {

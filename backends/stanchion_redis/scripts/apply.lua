@@ -133,9 +133,9 @@ local function outgrown(name, list, count, bytes, erased)
   local full = false
   for number = count, math.max(1, count + 1 - LIST_LENGTH), -1 do
     local field = list .. "." .. text(number)
-    local size = try("HSTRLEN", name, field) or 0
-    if size == 0 then return end
-    bytes = bytes + size - #now_text - 1
+    local entry = try("HGET", name, field)
+    if not entry then return end
+    bytes = bytes + #entry - #now_text - 1
     full = full or bytes > LIST_BYTES or count + 1 - number >= LIST_LENGTH
     if full then erased[#erased + 1] = field end
   end

@@ -17,6 +17,7 @@ from stanchion.payloads import UNREADABLE
 from stanchion.retries import Policy
 from stanchion.running import RunningJob, StopReason
 from stanchion.tasks import Definition
+from stanchion.texts import shown
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -221,4 +222,4 @@ class Run:
             self.job.put_back(taken["notes"], taken["append"])
 
     def __repr__(self) -> str:
-        return f"<Run {self.record.id} run {self.record.run}, {self.phase}>"
+        return f"<Run {shown(self.record.id)} run {self.record.run}, {self.phase}>"
