@@ -322,3 +322,19 @@ def test_info_counts_what_is_quarantined(store: Store) -> None:
     assert "quarantined" not in before.output
     assert json.loads(after.output)["queues"][0]["quarantined"] == 1
     assert "quarantined" in CliRunner().invoke(stanchion, options[:-1]).output
+
+
+def test_check_names_what_is_damaged(store: Store) -> None:
+    """As the warnings and errors say that it does; its status tells scripts."""
+    inserted(store.backend, *items(["a", "bad"]))
+    options = ["check", "--backend", store.url, "--namespace", store.namespace]
+    sound = CliRunner().invoke(stanchion, options)
+    store.spoil("bad")
+    a_claim(store.backend)
+    damaged = CliRunner().invoke(stanchion, [*options, MAIL])
+    found = json.loads(CliRunner().invoke(stanchion, [*options, "--json"]).output)["findings"]
+
+    assert (sound.exit_code, sound.output) == (0, "")
+    assert damaged.exit_code == 1
+    assert "mail:bad is unreadable: it was queued and is quarantined" in damaged.output
+    assert {one["where"] for one in found} == {"mail:bad"}

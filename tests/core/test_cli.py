@@ -72,7 +72,7 @@ def test_help_names_every_command_and_loads_none_of_their_tools() -> None:
     )
     *text, tools = found.stdout.splitlines()
 
-    assert [line.split()[0] for line in text[-4:]] == ["worker", "info", "show", "demo"]
+    assert [line.split()[0] for line in text[-5:]] == ["worker", "info", "show", "check", "demo"]
     assert tools == ""
 
 
@@ -91,7 +91,7 @@ def test_wrong_usage_exits_2(args: list[str]) -> None:
     assert run(*args).exit_code == 2
 
 
-@pytest.mark.parametrize("args", [["info"], ["show", "mail:1"]])
+@pytest.mark.parametrize("args", [["info"], ["show", "mail:1"], ["check"]])
 def test_a_store_that_nobody_else_sees_is_refused(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in memory is empty in every new process; showing that would mislead."""
     monkeypatch.setenv("STANCHION_BACKEND", "memory://")

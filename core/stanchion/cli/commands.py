@@ -13,6 +13,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "worker": "stanchion.cli.worker",
     "info": "stanchion.cli.info",
     "show": "stanchion.cli.show",
+    "check": "stanchion.cli.check",
     "demo": "stanchion.cli.demo",
 }
 """Where each subcommand is, by its name, which is also the function's; in the order `--help` shows them."""
