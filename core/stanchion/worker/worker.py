@@ -110,7 +110,11 @@ class Worker:
         """Hand back the jobs whose handlers did not end. Nothing may run after this but the process's exit."""
         held = [Report(run.record, handed_back(run), policy_of(run.record.spec)) for run in self._held]
         last = self._engine.within(LAST_CALL)
-        last.run(last.report([*self._settler.unsent, *held]))
+        try:
+            last.run(last.report([*self._settler.unsent, *held]))
+        finally:
+            if last.backend is not self._engine.backend:
+                last.backend.close()
 
     async def main(self, *, signals: bool = False) -> None:
         """Work on the running loop until stopped.
