@@ -11,25 +11,31 @@ _E = TypeVar("_E")
 
 
 def item_size(item: Item) -> int:
-    """How many bytes an item brings."""
+    """Return how many bytes an item brings."""
     return len(item.spec)
 
 
 def change_size(change: Change) -> int:
-    """How many bytes a change brings."""
-    notes, append = change.move.notes.values(), change.move.append.values()
-    return sum(len(value) for value in notes if isinstance(value, bytes)) + sum(map(len, append))
+    """Return how many bytes a change brings."""
+    size = 0
+    for note in change.move.notes.values():
+        if type(note) is bytes:
+            size += len(note)
+    for entry in change.move.append.values():
+        size += len(entry)
+    return size
 
 
 def batches(items: Iterable[_E], limits: Limits, size: Callable[[_E], int]) -> Iterable[list[_E]]:
     """Split what is too much for one call: too many, or too many bytes. One is never too much."""
     batch: list[_E] = []
-    total = 0
+    total, most, room = 0, limits.batch, limits.bytes
     for item in items:
-        total += size(item)
-        if batch and (len(batch) == limits.batch or total > limits.bytes):
+        one = size(item)
+        total += one
+        if batch and (len(batch) == most or total > room):
             yield batch
-            batch, total = [], size(item)
+            batch, total = [], one
         batch.append(item)
     if batch:
         yield batch

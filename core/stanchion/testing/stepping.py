@@ -146,7 +146,7 @@ class Stepper(Worker):
 
     def __init__(self, app: Stanchion, queues: Sequence[str], plans: Sequence[Planned]) -> None:
         super().__init__(app, queues=queues)
-        self._pool, self._plans = self._threads, plans
+        self._plans = plans
         self._repeated: set[str] = set()
         self.twice = False
         self.last: Run | None = None
@@ -165,12 +165,16 @@ class Stepper(Worker):
             threads: What runs sync handlers; threads unless given.
         """
         self.queues[:] = queues
-        self._threads = threads or self._pool
-        return bool(await self.step(limit=1))
+        own, self._threads = self._threads, threads or self._threads
+        try:
+            return bool(await self.step(limit=1))
+        finally:
+            self._threads = self._threads if threads is None else own
 
     def close(self) -> None:
         """Let its threads go."""
-        self._pool.shutdown(wait=False)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
 
     def _definition(self, task: str) -> Definition | None:
         definition = super()._definition(task)

@@ -77,15 +77,20 @@ class _Calling:
         if self._run.move(Act.ENTER) is None:
             return None
         current.set(self._job)
-        result: Any = None  # stays if middleware swallows what the handler raised
         try:
-            with ExitStack() as stack:
-                for manager in self._plugins.around(self._job):
-                    stack.enter_context(manager)
-                result = await self._handler()
+            result = await self._surrounded()
         finally:
             self._run.move(Act.LEAVE)
         return _outcome(self._run, self._job, result)
+
+    async def _surrounded(self) -> Any:
+        managers = self._plugins.around(self._job)
+        if not managers:
+            return await self._handler()
+        with ExitStack() as stack:
+            for manager in managers:
+                stack.enter_context(manager)
+            return await self._handler()
 
     async def in_thread(self, threads: Executor) -> Ended | None:
         """Call a sync handler, once a thread is free."""

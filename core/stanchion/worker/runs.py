@@ -78,6 +78,11 @@ MOVES: Final[Mapping[Phase, Mapping[Act, Phase]]] = {
 }
 """The machine: the phase that an act leads to from each phase; an absent pair came too late."""
 
+_AFTER: Final = {
+    phase.value: {act.value: after for act, after in moves.items()} for phase, moves in MOVES.items()
+}
+"""The same by plain text: an enum's own hash is computed anew, in Python, for each look at the table."""
+
 IN_HANDLER: Final = frozenset({Phase.IN_HANDLER, Phase.OVERRULED, Phase.LINGERING})
 """The phases in which the handler runs."""
 
@@ -100,7 +105,7 @@ class Lease:
 
     def __init__(self, asked_at: float, length: float) -> None:
         self.length = length
-        self.extend(asked_at)
+        self.ends, self.beat_at = asked_at + length, asked_at + length / 3
 
     def extend(self, asked_at: float) -> None:
         """Count from a beat that was asked for at this time and accepted: two more may be missed."""
@@ -172,7 +177,7 @@ class Run:
         """
         with self._moving:
             before = self.phase
-            after = MOVES[before].get(act)
+            after = _AFTER[before._value_].get(act._value_)
             if after is None:
                 return None
             self.phase = after

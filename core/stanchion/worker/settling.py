@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from stanchion.changes import Change
-from stanchion.decisions import Ended
+from stanchion.decisions import Completed, Ended, Failed, TimedOut
 from stanchion.engine import Engine, Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
 from stanchion.jobs import Record
@@ -131,8 +131,13 @@ class Settler:
 def size_of(report: Report) -> int:
     """Return about how many bytes a report carries."""
     signal = report.signal
-    size = len(getattr(signal, "result", b"")) + sum(
-        map(len, (*signal.notes.values(), *signal.append.values()))
-    )
-    failure = getattr(signal, "failure", None)
-    return size + (len(failure.message) + len(failure.traceback) if failure is not None else 0)
+    size = 0
+    for written in (signal.notes, signal.append):
+        for value in written.values():
+            size += len(value)
+    match signal:
+        case Completed():
+            size += len(signal.result)
+        case Failed() | TimedOut():
+            size += len(signal.failure.message) + len(signal.failure.traceback)
+    return size

@@ -77,7 +77,7 @@ class Worker:
         self._stop_requests: list[float] = []
         self._failure = ""
         self._begin()
-        self._threads: Executor = Threads("stanchion-handler", self._config.concurrency, ready=1)
+        self._threads: Executor | None = None
 
     def run(self) -> None:
         """Work until stopped by SIGTERM, SIGINT or SIGHUP, or for a burst until there is nothing to do.
@@ -110,7 +110,11 @@ class Worker:
         """Hand back the jobs whose handlers did not end. Nothing may run after this but the process's exit."""
         held = [Report(run.record, handed_back(run), policy_of(run.record.spec)) for run in self._held]
         last = self._engine.within(LAST_CALL)
-        last.run(last.report([*self._settler.unsent, *held]))
+        try:
+            last.run(last.report([*self._settler.unsent, *held]))
+        finally:
+            if last.backend is not self._engine.backend:
+                last.backend.close()
 
     async def main(self, *, signals: bool = False) -> None:
         """Work on the running loop until stopped.
@@ -124,6 +128,7 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         self._begin()
+        self._threads = Threads("stanchion-handler", self._config.concurrency, ready=1)
         self._owns_process = signals
         keeper = Keeper(
             self._engine,
@@ -166,7 +171,7 @@ class Worker:
             await cancelled(delivery)
             await keeper.stop(self._budget.left)
             self._held = [run for run in self._runs.values() if run.phase in IN_HANDLER]
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False, cancel_futures=True)
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
 
@@ -295,7 +300,7 @@ class Worker:
             return
         self._active += 1
         run.task = asyncio.create_task(
-            perform(run, self._definition(record.task), self._app.plugins, self._threads)
+            perform(run, self._definition(record.task), self._app.plugins, self._executor)
         )
         run.task.add_done_callback(partial(self._done, run))
 
@@ -303,6 +308,13 @@ class Worker:
         """Hand back a run that was not entered."""
         if run.move(Act.DECIDE):
             self._settler.put(run, handed_back(run))
+
+    @property
+    def _executor(self) -> Executor:
+        """What calls sync handlers; not made before there is a use for it, so that a worker can be forked with."""
+        if self._threads is None:
+            self._threads = Threads("stanchion-handler", self._config.concurrency)
+        return self._threads
 
     def _definition(self, task: str) -> Definition | None:
         return self._app.tasks.get(task)
