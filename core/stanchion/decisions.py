@@ -288,7 +288,7 @@ def _kept(policy: Policy, to: State) -> timedelta | None:
     One that must not start twice stays for as long as its enqueue may be repeated: else that would make it anew.
     """
     keep = policy.keep_failed if to in (State.FAILED, State.TIMED_OUT) else policy.keep
-    return max(keep, REPEATED) if policy.at_most_once and keep is not None else keep
+    return REPEATED if keep is not None and keep < REPEATED and policy.at_most_once else keep
 
 
 def _move(case: _Case, signal: Signal, roll: float) -> Move:

@@ -2,6 +2,7 @@
 
 import contextvars
 from asyncio import CancelledError, get_running_loop
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
@@ -41,7 +42,7 @@ async def perform(
     run.job = RunningJob(run.record, run.policy)
     if run.stop is not None:
         return handed_back(run)
-    calling = _Calling(run, run.job, definition, plugins, args, kwargs)
+    calling = _Calling(run, run.job, plugins, partial(definition.handler, *args, **kwargs))
     try:
         if definition.is_async:
             return await calling.on_loop()
@@ -60,37 +61,30 @@ def handed_back(run: Run) -> Ended:
 class _Calling:
     """One call of a handler."""
 
-    def __init__(
-        self,
-        run: Run,
-        job: RunningJob,
-        definition: Definition,
-        plugins: Plugins,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self._run, self._job, self._plugins = run, job, plugins
-        self._handler = partial(definition.handler, *args, **kwargs)
+    __slots__ = ("_handler", "_job", "_plugins", "_run")
+
+    def __init__(self, run: Run, job: RunningJob, plugins: Plugins, handler: Callable[[], Any]) -> None:
+        self._run, self._job, self._plugins, self._handler = run, job, plugins, handler
 
     async def on_loop(self) -> Ended | None:
         """Call an async handler, in the asyncio task of its run, which has a context of its own."""
-        if self._run.move(Act.ENTER) is None:
+        run = self._run
+        if run.move(Act.ENTER) is None:
             return None
         current.set(self._job)
+        result: Any = None  # stays if middleware swallows what the handler raised
         try:
-            result = await self._surrounded()
+            managers = self._plugins.around(self._job)
+            if managers:
+                with ExitStack() as stack:
+                    for manager in managers:
+                        stack.enter_context(manager)
+                    result = await self._handler()
+            else:
+                result = await self._handler()
         finally:
-            self._run.move(Act.LEAVE)
-        return _outcome(self._run, self._job, result)
-
-    async def _surrounded(self) -> Any:
-        managers = self._plugins.around(self._job)
-        if not managers:
-            return await self._handler()
-        with ExitStack() as stack:
-            for manager in managers:
-                stack.enter_context(manager)
-            return await self._handler()
+            run.move(Act.LEAVE)
+        return _outcome(run, self._job, result)
 
     async def in_thread(self, threads: Executor) -> Ended | None:
         """Call a sync handler, once a thread is free."""

@@ -27,6 +27,8 @@ def log_change(record: Record, change: Change, elapsed: timedelta) -> None:
 
         elapsed: How long the run took.
     """
+    if change.event is Event.COMPLETE:
+        return  # most changes are
     if change.event in _ENDS and record.state is State.RUNNING:
         _log_failure(record, change)
     elif change.move.to is State.CANCELLED:

@@ -132,9 +132,8 @@ def size_of(report: Report) -> int:
     """Return about how many bytes a report carries."""
     signal = report.signal
     size = 0
-    for written in (signal.notes, signal.append):
-        for value in written.values():
-            size += len(value)
+    if signal.notes or signal.append:
+        size = sum(map(len, (*signal.notes.values(), *signal.append.values())))
     match signal:
         case Completed():
             size += len(signal.result)
