@@ -7,6 +7,7 @@ call, and again before a commit is acknowledged.
 import os
 import weakref
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from stanchion.errors import BackendError
@@ -41,13 +42,12 @@ class Log:
         self._names = os.fspath(path), self.name, f"{os.path.realpath(path)}-shm"
         try:
             self._known = self._named()
-            self.descriptor = os.open(
-                self.name, os.O_RDWR | os.O_CLOEXEC
-            )  # no locks are on it: it may be closed
+            self._opened = FileIO(self.name, "rb+")  # SQLite sets no locks on it: it may be closed
         except FileNotFoundError as error:  # or a connection of this process has kept older ones open
             raise lost(path) from error
         self._file, self.index = (self._known[0], self._known[1]), (self._known[0], self._known[3])
-        self._close = weakref.finalize(self, os.close, self.descriptor)
+        self.descriptor = self._opened.fileno()
+        weakref.finalize(self, self._opened.close).atexit = False
 
     @property
     def file(self) -> Identity:
@@ -81,7 +81,7 @@ class Log:
 
     def close(self) -> None:
         """Forget it."""
-        self._close()
+        self._opened.close()
 
     def _named(self) -> tuple[int, int, int, int]:
         """The device, and the numbers of the three files: for each call, so it is spelled out, and without Paths."""

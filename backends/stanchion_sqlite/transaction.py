@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -69,9 +69,9 @@ def queue_row(row: Row) -> QueueRow:
     return QueueRow(number, name, settings_of(settings), places, wakes)
 
 
-def queues_of(source: Any, namespace: str, names: Iterable[str]) -> dict[str, QueueRow]:
-    """Those of the queues of these names that exist, in this order, read by a connection or a cursor."""
-    rows = (source.execute(statement("queue"), (namespace, name)).fetchone() for name in names)
+def queues_of(cursor: sqlite3.Cursor, namespace: str, names: Iterable[str]) -> dict[str, QueueRow]:
+    """Those of the queues of these names that exist, in this order."""
+    rows = (cursor.execute(statement("queue"), (namespace, name)).fetchone() for name in names)
     return {row[1]: queue_row(row) for row in rows if row is not None}
 
 
@@ -79,7 +79,7 @@ class Transaction:
     """A transaction in one namespace.
 
     Args:
-        connection: A connection that is inside of it.
+        cursor: A cursor of a connection that is inside of it. There is no other, which an interrupt could leave busy.
 
         namespace: The namespace.
 
@@ -88,10 +88,7 @@ class Transaction:
         names: The queues it is about.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, namespace: str, now: datetime, names: Iterable[str]
-    ) -> None:
-        cursor = connection.cursor()
+    def __init__(self, cursor: sqlite3.Cursor, namespace: str, now: datetime, names: Iterable[str]) -> None:
         self._run, self._run_many = cursor.execute, cursor.executemany
         self._namespace, self.now = namespace, now
         self.queues = queues_of(cursor, namespace, names)

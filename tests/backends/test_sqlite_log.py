@@ -226,8 +226,8 @@ def _commit_and(backend: SqliteBackend, act) -> None:
     columns = "queue, key, task, state, created_at, spec"
     insert = f"INSERT INTO stanchion_jobs ({columns}) VALUES (1, 'b', 't', 'queued', 0, x'')"
 
-    def inside(connection: sqlite3.Connection) -> None:
-        connection.execute(insert)
+    def inside(cursor: sqlite3.Cursor) -> None:
+        cursor.execute(insert)
         act()
 
     backend._database.write(inside)

@@ -207,7 +207,7 @@ def test_closing_ends_all_waits(backend: SqliteBackend, threads: ThreadPoolExecu
 
 def _has(database: Database, key: str) -> bool:
     find = "SELECT 1 FROM stanchion_jobs WHERE key = ?"
-    return bool(database.read(lambda connection: connection.execute(find, (key,)).fetchall()))
+    return bool(database.read(lambda cursor: cursor.execute(find, (key,)).fetchall()))
 
 
 def _answered_within(act: Callable[[], object]) -> float:
