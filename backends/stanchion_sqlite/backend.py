@@ -225,7 +225,7 @@ class SqliteBackend:
         rows = self._read(
             lambda cursor: cursor.execute(statement("all_queues"), (self._namespace,)).fetchall()
         )
-        return {queue.name: queue.settings for queue in map(queue_row, rows)}
+        return {queue.name: queue.settings for queue in map(queue_row, rows) if isinstance(queue.name, str)}
 
     def configure(self, queue: str, settings: QueueSettings) -> None:
         def configure(transaction: Transaction) -> None:
