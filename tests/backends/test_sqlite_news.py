@@ -180,6 +180,20 @@ def test_when_the_one_that_looks_leaves_another_does(
     assert [one.result(POLL) for one in others] == [True] * 3
 
 
+def test_one_look_is_not_enough(
+    database: CountingDatabase, threads: ThreadPoolExecutor, path: Path, other: Hand
+) -> None:
+    """What was waited for may come with the second commit of another process, or a later one."""
+    bell = Bell(database)
+    waiting = threads.submit(bell.wait_until, lambda: _has(database, "third"), LONG)
+    for key in ("first", "second", "third"):
+        looks = len(database.lookers)
+        eventually(lambda looks=looks: len(database.lookers) > looks + 1)
+        other.do("sqlite_deeds:insert", path, key)
+
+    assert waiting.result(POLL) is True
+
+
 def test_a_wait_that_ends_in_time_hands_on_the_look(
     database: CountingDatabase, threads: ThreadPoolExecutor, path: Path, other: Hand
 ) -> None:
