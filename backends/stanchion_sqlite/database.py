@@ -201,7 +201,7 @@ class Database:
             self._reader.execute("PRAGMA query_only = ON")
             self._guard.hold(self._log.file, self._log.index)
         reader = self._reader
-        if not self._log.is_in_place():
+        if not self._log.was_in_place():
             raise _Misplaced
         return read_any_text(reader.connection, lambda: act(reader))
 
@@ -211,7 +211,7 @@ class Database:
             if patience == 0:
                 raise Busy(f"{self.path} is not open yet")
             self._writer = self._opened(end)
-        elif not self._log.is_in_place():
+        elif not self._log.was_in_place():
             raise _Misplaced
         return self._writer
 
@@ -251,6 +251,8 @@ class Database:
 
     def _is_saved(self) -> bool:
         """Return whether everything that was committed to the log is in the file, moving it there if that is safe."""
+        if not self._log.has_its_database():
+            return False
         if self._guard.everything_is_in_the_file():
             return True
         if self._writer is None or not (self._guard.holds and self._log.has_no_successor()):

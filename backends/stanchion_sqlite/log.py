@@ -9,9 +9,15 @@ import weakref
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 from stanchion.errors import BackendError
 from stanchion_sqlite.locks import Identity
+
+FRESH: Final = 0.001
+"""Seconds for which a look at the names holds: it costs some 4 microseconds, which calls in quick succession share.
+What is committed meanwhile to a log that is gone is noticed at the commit, or saved by the next look."""
 
 
 def log_of(path: Path) -> str:
@@ -46,6 +52,7 @@ class Log:
         except FileNotFoundError as error:  # or a connection of this process has kept older ones open
             raise lost(path) from error
         self._file, self.index = (self._known[0], self._known[1]), (self._known[0], self._known[3])
+        self._seen = 0.0
         self.descriptor = self._opened.fileno()
         weakref.finalize(self, self._opened.close).atexit = False
 
@@ -57,9 +64,15 @@ class Log:
     def is_in_place(self) -> bool:
         """Return whether database, log and index are the files of these names still."""
         try:
-            return self._named() == self._known
+            there = self._named() == self._known
         except OSError:
-            return False
+            there = False
+        self._seen = monotonic() if there else 0.0
+        return there
+
+    def was_in_place(self) -> bool:
+        """Return the same, or what it was `FRESH` ago."""
+        return monotonic() - self._seen < FRESH or self.is_in_place()
 
     def has_its_database(self) -> bool:
         """Return whether at least the database is the file of its name still."""

@@ -21,6 +21,12 @@ BOTH = [("-wal",), ("-wal", "-shm")]
 """Which files beside the database are removed."""
 
 
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quickly one call follows the other."""
+    monkeypatch.setattr("stanchion_sqlite.log.FRESH", 0.0)
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[Hand]:
     """Another process."""

@@ -126,7 +126,7 @@ def test_a_report_has_a_row_for_each_claim_and_its_level(run: Pytest) -> None:
 
     assert ran.status == 0
     assert (backend["title"], backend["where"]) == ("TestGood", "test_good.py::TestGood")
-    assert backend["counts"] == {"contract": {"passed": 7, "skipped": 2}}
+    assert backend["counts"] == {"contract": {"passed": 7, "skipped": 3}}
     assert {claim["level"] for claim in ran.table["claims"]} == {"contract"}
     assert {claim["group"] for claim in ran.table["claims"]} == {"Settings", "Twins"}
     assert ran.found["test_a_queue_with_a_job_is_not_forgotten"]["cases"] == 9
@@ -142,6 +142,7 @@ def test_every_skip_of_a_report_has_its_reason(run: Pytest) -> None:
 
     assert [reason.partition(" (")[0] for reason in reasons] == [
         "MemoryBackend does not have the capability HasDeadlines",
+        "MemoryBackend does not have the capability MayWait",
         "MemoryBackend does not have the capability HasAsync",
     ]
     assert all(reason in ran.page for reason in reasons)
