@@ -15,7 +15,7 @@ from typing import Final
 from stanchion.errors import BackendError
 from stanchion_sqlite.locks import Identity
 
-FRESH: Final = 0.001
+FRESH: Final = 0.01
 """Seconds for which a look at the names holds: it costs some 4 microseconds, which calls in quick succession share.
 What is committed meanwhile to a log that is gone is noticed at the commit, or saved by the next look."""
 
@@ -54,6 +54,7 @@ class Log:
         self._file, self.index = (self._known[0], self._known[1]), (self._known[0], self._known[3])
         self._seen = 0.0
         self.descriptor = self._opened.fileno()
+        self._link = f"/proc/self/fd/{self.descriptor}"
         weakref.finalize(self, self._opened.close).atexit = False
 
     @property
@@ -82,8 +83,14 @@ class Log:
         return False
 
     def is_removed(self) -> bool:
-        """Return whether it has no name any more: a quick look."""
-        return os.fstat(self.descriptor).st_nlink == 0
+        """Return whether it has no name any more: a quick look.
+
+        Not by `fstat`: who asks for a file's times makes the next write to it dearer, by 40 microseconds with fsync.
+        """
+        try:
+            return os.readlink(self._link).endswith(" (deleted)")  # noqa: PTH115  # quicker than a Path's
+        except OSError:  # there is no /proc
+            return os.fstat(self.descriptor).st_nlink == 0
 
     def has_no_successor(self) -> bool:
         """Return whether nobody has made another log, or can have written to that."""
