@@ -127,7 +127,7 @@ def _app() -> Iterator[tuple[Application, str]]:
 def _insist_on_full(app: Stanchion) -> None:
     """Read the pragma back from the connection that writes."""
     look = "PRAGMA synchronous"
-    (mode,) = app.engine.backend._database.write(lambda connection: connection.execute(look).fetchone())
+    (mode,) = app.engine.backend._database.write(lambda cursor: cursor.execute(look).fetchone())
     if mode != FULL:
         raise SystemExit(f"synchronous is {mode}, not FULL")
 

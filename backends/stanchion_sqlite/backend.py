@@ -90,9 +90,9 @@ class SqliteBackend:
     def insert_joined(self, items: Sequence[Item], connection: object) -> Sequence[Inserted]:
         """See `stanchion.backend.JoinsTransactions`."""
 
-        def insert(connected: sqlite3.Connection) -> list[Inserted]:
+        def insert(cursor: sqlite3.Cursor) -> list[Inserted]:
             names = dict.fromkeys(split_id(item.id)[0] for item in items)
-            transaction = Transaction(connected, self._namespace, self.now(), names)
+            transaction = Transaction(cursor, self._namespace, self.now(), names)
             answers = [transaction.insert(item) for item in items]
             transaction.finish()
             return answers
@@ -135,12 +135,12 @@ class SqliteBackend:
     def due(self, queues: Sequence[str], limit: int) -> Due:
         now = self.now()
 
-        def look(connection: sqlite3.Connection) -> tuple[list[Found], list[int], bool]:
+        def look(cursor: sqlite3.Cursor) -> tuple[list[Found], list[int], bool]:
             jobs, others, more, room = list[Found](), list[int](), False, Room(LIMITS.bytes)
-            found = queues_of(connection, self._namespace, queues)
+            found = queues_of(cursor, self._namespace, queues)
             for state, queue in product(SWEPT, found.values()):
                 place = (queue.id, state, to_ms(now), limit - len(jobs))
-                rows = connection.execute(statement("due"), place).fetchall()
+                rows = cursor.execute(statement("due"), place).fetchall()
                 readable, broken = found_among(queue.name, rows)
                 fit = [job for job in readable if room.fits(size_of(job.record))]
                 more = more or len(rows) == place[-1] or len(fit) < len(readable)
@@ -158,10 +158,10 @@ class SqliteBackend:
         for name, key in map(split_id, ids):
             keys.setdefault(name, []).append(key)
 
-        def look(connection: sqlite3.Connection) -> dict[str, Record]:
+        def look(cursor: sqlite3.Cursor) -> dict[str, Record]:
             jobs: dict[str, Record] = {}
-            for name, queue in queues_of(connection, self._namespace, keys).items():
-                rows = connection.execute(statement("get"), (as_json(keys[name]), queue.id)).fetchall()
+            for name, queue in queues_of(cursor, self._namespace, keys).items():
+                rows = cursor.execute(statement("get"), (as_json(keys[name]), queue.id)).fetchall()
                 jobs |= {job.record.id: job.record for job in found_among(name, rows)[0]}
             return jobs
 
@@ -171,9 +171,9 @@ class SqliteBackend:
     def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
         behind = _FIRST if cursor is None else msgspec.json.decode(cursor)
 
-        def look(connection: sqlite3.Connection) -> Sequence[Row]:
-            place = (self._id(connection, queue), state, *behind, LIMITS.batch)
-            return connection.execute(statement("list"), place).fetchall()
+        def look(reader: sqlite3.Cursor) -> Sequence[Row]:
+            place = (self._id(reader, queue), state, *behind, LIMITS.batch)
+            return reader.execute(statement("list"), place).fetchall()
 
         rows = self._read(look)
         jobs, room = found_among(queue, rows)[0], Room(LIMITS.bytes)
@@ -187,10 +187,10 @@ class SqliteBackend:
         return Page(records=records, cursor=as_json((major, minor, rowid)))
 
     def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        def look(connection: sqlite3.Connection) -> dict[str, dict[Any, int]]:
-            there = queues_of(connection, self._namespace, queues).items()
+        def look(cursor: sqlite3.Cursor) -> dict[str, dict[Any, int]]:
+            there = queues_of(cursor, self._namespace, queues).items()
             return {
-                name: dict(connection.execute(statement("count"), (queue.id,)).fetchall())
+                name: dict(cursor.execute(statement("count"), (queue.id,)).fetchall())
                 for name, queue in there
             }
 
@@ -200,10 +200,10 @@ class SqliteBackend:
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
         """See `stanchion.backend.Quarantines`."""
 
-        def look(connection: sqlite3.Connection) -> dict[str, int]:
-            there = queues_of(connection, self._namespace, queues).items()
+        def look(cursor: sqlite3.Cursor) -> dict[str, int]:
+            there = queues_of(cursor, self._namespace, queues).items()
             return {
-                name: connection.execute(statement("quarantined"), (queue.id,)).fetchone()[0]
+                name: cursor.execute(statement("quarantined"), (queue.id,)).fetchone()[0]
                 for name, queue in there
             }
 
@@ -224,7 +224,7 @@ class SqliteBackend:
     def _are_woken(self, queues: Sequence[str]) -> bool:
         moved = self._moved.intersection(queues)
         self._moved -= moved
-        found = self._read(lambda connection: queues_of(connection, self._namespace, queues))
+        found = self._read(lambda cursor: queues_of(cursor, self._namespace, queues))
         woken = [
             queue for queue in found.values() if queue.wakes and queue.wakes != self._acted_on.get(queue.id)
         ]
@@ -242,9 +242,9 @@ class SqliteBackend:
 
     def queues(self) -> Mapping[str, QueueSettings]:
         rows = self._read(
-            lambda connection: connection.execute(statement("all_queues"), (self._namespace,)).fetchall()
+            lambda cursor: cursor.execute(statement("all_queues"), (self._namespace,)).fetchall()
         )
-        return {queue.name: queue.settings for queue in map(queue_row, rows)}
+        return {queue.name: queue.settings for queue in map(queue_row, rows) if isinstance(queue.name, str)}
 
     def configure(self, queue: str, settings: QueueSettings) -> None:
         def configure(transaction: Transaction) -> None:
@@ -256,9 +256,9 @@ class SqliteBackend:
         self._write([queue], configure)
 
     def forget(self, queue: str) -> bool:
-        def forget(connection: sqlite3.Connection) -> bool:
-            connection.execute(statement("forget"), (self._namespace, queue))
-            return self._id(connection, queue) is None
+        def forget(cursor: sqlite3.Cursor) -> bool:
+            cursor.execute(statement("forget"), (self._namespace, queue))
+            return self._id(cursor, queue) is None
 
         return self._database.write(forget, self._patience)
 
@@ -266,10 +266,10 @@ class SqliteBackend:
         return whole(self._clock.now() if self._clock else datetime.now(UTC))
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        def look(connection: sqlite3.Connection) -> tuple[Sequence[Row], Sequence[Row]]:
-            damage = [] if cursor else connection.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
-            place = (self._id(connection, queue), cursor or "", LIMITS.batch)
-            return damage, connection.execute(statement("check"), place).fetchall()
+        def look(reader: sqlite3.Cursor) -> tuple[Sequence[Row], Sequence[Row]]:
+            damage = [] if cursor else reader.execute("PRAGMA quick_check('stanchion_jobs')").fetchall()
+            place = (self._id(reader, queue), cursor or "", LIMITS.batch)
+            return damage, reader.execute(statement("check"), place).fetchall()
 
         damage, rows = self._read(look)
         findings = [
@@ -289,15 +289,15 @@ class SqliteBackend:
             self._bell.close()
             self._database.close()
 
-    def _read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, look: Callable[[sqlite3.Cursor], T]) -> T:
         return self._database.read(look, self._patience)
 
     def _write(self, names: Iterable[str], act: Callable[[Transaction], T]) -> T:
         """Do something in a transaction that is about the queues of these names."""
         queues = dict.fromkeys(names)
 
-        def whole_act(connection: sqlite3.Connection) -> tuple[T, bool]:
-            transaction = Transaction(connection, self._namespace, self.now(), queues)
+        def whole_act(cursor: sqlite3.Cursor) -> tuple[T, bool]:
+            transaction = Transaction(cursor, self._namespace, self.now(), queues)
             return act(transaction), transaction.finish()
 
         answer, heard = self._database.write(whole_act, self._patience)
@@ -305,7 +305,7 @@ class SqliteBackend:
             self._bell.ring()
         return answer
 
-    def _id(self, connection: sqlite3.Connection, queue: str) -> int | None:
+    def _id(self, cursor: sqlite3.Cursor, queue: str) -> int | None:
         """A queue's number; none if it does not exist, which no job belongs to."""
-        row = connection.execute(statement("queue"), (self._namespace, queue)).fetchone()
+        row = cursor.execute(statement("queue"), (self._namespace, queue)).fetchone()
         return None if row is None else int(row[0])

@@ -90,31 +90,41 @@ def _use_wal(connection: sqlite3.Connection, path: Path, end: float) -> None:
         )
 
 
-def transact(connection: sqlite3.Connection, end: float, act: Callable[[sqlite3.Connection], T]) -> T:
-    """Do something inside a transaction, which is made whole or not at all."""
+def transact(cursor: sqlite3.Cursor, end: float, act: Callable[[sqlite3.Cursor], T]) -> T:
+    """Do something inside a transaction, which is made whole or not at all.
+
+    Args:
+        cursor: The one cursor of the connection. A statement that was interrupted reads on until its cursor is used
+            again, and keeps the connection in the past: it could not write any more.
+
+        end: When to stop waiting for others, on the monotonic clock.
+
+        act: What to do.
+    """
+    connection = cursor.connection
     if connection.in_transaction:  # an interrupt came while another one was handled
-        connection.execute("ROLLBACK")
+        cursor.execute("ROLLBACK")
     try:
-        _begin(connection, end)
-        answer = act(connection)
-        connection.execute("COMMIT")
+        _begin(cursor, end)
+        answer = act(cursor)
+        cursor.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            cursor.execute("ROLLBACK")
         raise
     return answer
 
 
-def _begin(connection: sqlite3.Connection, end: float) -> None:
+def _begin(cursor: sqlite3.Cursor, end: float) -> None:
     """Begin to write: a transaction that begins by reading could not always go on to that.
 
     SQLite's own waiting sleeps for longer and longer, up to 100 ms, and so seldom gets its turn beside a program that
     writes without pause.
     """
     pause = PAUSES[0]
-    while not connection.in_transaction:
+    while not cursor.connection.in_transaction:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if not is_busy(error) or monotonic() >= end:
                 raise

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from stanchion.errors import BackendError, Busy
 from stanchion_sqlite.connections import connect, transact, translated
+from stanchion_sqlite.forks import give, take
 from stanchion_sqlite.guard import Guard
 from stanchion_sqlite.locks import SET, descriptors_of, is_open_without_name
 from stanchion_sqlite.log import Log, log_of, lost
@@ -29,7 +30,7 @@ MOMENT: Final = 0.001
 """Seconds that a call which may not wait does wait for another thread of this process: most are done by then."""
 
 T = TypeVar("T")
-Act = Callable[[sqlite3.Connection], T]
+Act = Callable[[sqlite3.Cursor], T]
 
 
 @cache
@@ -61,26 +62,24 @@ class Database:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
-        self._stopped: list[bool] = []
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._stopped: list[threading.Lock] = []
+        """Those of the locks that a fork holds."""
+        self._writer: sqlite3.Cursor | None = None
+        self._reader: sqlite3.Cursor | None = None
         self._log: Log
         self._turns: Turns
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
-        both = (self._read_lock, self._write_lock)
-        self._stopped.extend(map(type(self._read_lock).acquire, both))  # one call: see `_with`
+        take([self._read_lock, self._write_lock], self._stopped)
         self._disconnect()
 
     def after_fork(self, *, in_child: bool) -> None:
         """See `stanchion_sqlite.forks`."""
         if in_child:
             self._begin()
-            return
-        for lock, _ in zip((self._read_lock, self._write_lock), self._stopped, strict=False):
-            lock.release()
-        self._stopped.clear()
+        else:
+            give(self._stopped)
 
     def write(self, act: Act[T], patience: float | None = None) -> T:
         """Do something in a transaction in which nobody else writes; it is made whole, or not at all.
@@ -103,7 +102,7 @@ class Database:
         )
 
     def read(self, act: Act[T], patience: float | None = None) -> T:
-        """Do something with a connection for SELECTs. Each sees everything that was committed before it.
+        """Do something with a cursor for SELECTs. Each sees everything that was committed before it.
 
         Args:
             act: What to do. It is done again if there is text that cannot be read.
@@ -137,7 +136,7 @@ class Database:
 
     def version(self) -> int:
         """Return a number that is another one after any commit to the file, whoever made it."""
-        number: int = self.read(lambda connection: connection.execute("PRAGMA data_version").fetchone()[0])
+        number: int = self.read(lambda cursor: cursor.execute("PRAGMA data_version").fetchone()[0])
         return number
 
     def close(self) -> None:
@@ -186,7 +185,7 @@ class Database:
         try:
             if not turns.take(end):
                 raise Busy(f"other processes wrote to {self.path} for {patience:g} s")
-            answer = read_any_text(writer, lambda: transact(writer, end, act))
+            answer = read_any_text(writer.connection, lambda: transact(writer, end, act))
         finally:
             if SET is not None:
                 fcntl.fcntl(turns.descriptor, SET, BOTH_FREE)
@@ -198,26 +197,27 @@ class Database:
         if self._reader is None:
             if self._writer is None:  # else nobody is waited for who writes
                 self._prepare(PATIENCE if patience is None else patience)
-            self._reader = connect(self.path, self._synchronous, monotonic() + PATIENCE)
+            self._reader = connect(self.path, self._synchronous, monotonic() + PATIENCE).cursor()
             self._reader.execute("PRAGMA query_only = ON")
             self._guard.hold(self._log.file, self._log.index)
         reader = self._reader
-        if not self._log.is_in_place():
+        if not self._log.was_in_place():
             raise _Misplaced
-        return read_any_text(reader, lambda: act(reader))
+        return read_any_text(reader.connection, lambda: act(reader))
 
-    def _writable(self, end: float, patience: float) -> sqlite3.Connection:
-        """Return the connection that writes."""
+    def _writable(self, end: float, patience: float) -> sqlite3.Cursor:
+        """Return the cursor of the connection that writes."""
         if self._writer is None:
             if patience == 0:
                 raise Busy(f"{self.path} is not open yet")
             self._writer = self._opened(end)
-        elif not self._log.is_in_place():
+        elif not self._log.was_in_place():
             raise _Misplaced
         return self._writer
 
-    def _opened(self, end: float) -> sqlite3.Connection:
-        writer = connect(self.path, self._synchronous, end)
+    def _opened(self, end: float) -> sqlite3.Cursor:
+        connection = connect(self.path, self._synchronous, end)
+        writer = connection.cursor()
         try:
             self._log = Log(self.path)
             self._turns = Turns(self._log.descriptor)
@@ -227,11 +227,11 @@ class Database:
             ):  # another connection of this process keeps another one
                 raise lost(self.path)
             if is_outdated(writer, self.path):
-                transact(writer, end, lambda connection: bring_up_to_date(connection, self.path))
+                transact(writer, end, lambda cursor: bring_up_to_date(cursor, self.path))
             writer.execute("PRAGMA busy_timeout = 0")  # from now on `transact` waits
         except BaseException:
             self._guard.release()
-            writer.close()
+            connection.close()
             raise
         return writer
 
@@ -251,6 +251,8 @@ class Database:
 
     def _is_saved(self) -> bool:
         """Return whether everything that was committed to the log is in the file, moving it there if that is safe."""
+        if not self._log.has_its_database():
+            return False
         if self._guard.everything_is_in_the_file():
             return True
         if self._writer is None or not (self._guard.holds and self._log.has_no_successor()):
@@ -268,9 +270,9 @@ class Database:
             with suppress(sqlite3.Error):
                 self._is_saved()
             self._guard.abandon()
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
+        for cursor in (self._reader, self._writer):
+            if cursor is not None:
+                cursor.connection.close()
         self._log.close()
         self._reader = self._writer = None
 

@@ -7,6 +7,9 @@ closed before a fork, and opened anew on both sides after it. Starting another p
 
 import os
 import threading
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -15,16 +18,18 @@ class Forkable(Protocol):
     """Something that has connections."""
 
     def before_fork(self) -> None:
-        """Close them, and let nobody open any."""
+        """Close them, and let nobody open any. It may be called again, if an interrupt has ended it."""
         ...
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Let them be opened; the child has none of the threads that may have held a lock."""
+        """Let them be opened; the child has none of the threads that may have held a lock. It may be called again."""
         ...
 
 
 _known: Final[WeakValueDictionary[int, Forkable]] = WeakValueDictionary()
 _one_at_a_time: Final = threading.Lock()
+_held: Final[list[threading.Lock]] = []
+"""That lock, from a fork's beginning to its end."""
 _stopped: Final[list[Forkable]] = []
 
 
@@ -33,24 +38,45 @@ def remember(one: Forkable) -> None:
     _known[id(one)] = one
 
 
+def take(locks: Iterable[threading.Lock], held: list[threading.Lock]) -> None:
+    """Acquire locks and note each, in one step: no interrupt comes between the two."""
+    held.extend(filter(_acquire, [lock for lock in locks if lock not in held]))
+
+
+def give(held: list[threading.Lock]) -> None:
+    """Release the locks that were noted, and forget each, in one step."""
+    with suppress(IndexError):  # there are no more
+        deque(map(_release, iter(held.pop, None)), maxlen=0)
+
+
+_acquire: Final = type(_one_at_a_time).acquire
+_release: Final = type(_one_at_a_time).release
+
+
 def _before() -> None:
-    _one_at_a_time.acquire()
+    take([_one_at_a_time], _held)
     for reference in _known.valuerefs():
         one = reference()
         if one is not None:
-            _stopped.append(one)
+            if one not in _stopped:
+                _stopped.append(one)
             one.before_fork()
 
 
 def _after(*, in_child: bool) -> None:
-    for one in _stopped:
-        one.after_fork(in_child=in_child)
-    _stopped.clear()
-    _one_at_a_time.release()
+    if not _held:
+        return
+    while _stopped:
+        _stopped[-1].after_fork(in_child=in_child)
+        _stopped.pop()
+    give(_held)
 
 
-os.register_at_fork(
-    before=_before,
-    after_in_parent=lambda: _after(in_child=False),
-    after_in_child=lambda: _after(in_child=True),
-)
+for _ in range(
+    2
+):  # an interrupt ends one of them, and Python goes on to the next: that does what is left to be done
+    os.register_at_fork(
+        before=_before,
+        after_in_parent=lambda: _after(in_child=False),
+        after_in_child=lambda: _after(in_child=True),
+    )

@@ -15,7 +15,7 @@ from stanchion_sqlite.database import Database
 from stanchion_sqlite.tables import bring_up_to_date
 
 T = TypeVar("T")
-Act = Callable[[sqlite3.Connection], T]
+Act = Callable[[sqlite3.Cursor], T]
 
 
 def join(connection: object, database: Database, act: Act[T]) -> T:
@@ -56,31 +56,34 @@ def _begun(connection: sqlite3.Connection, database: Database, act: Act[T]) -> T
 
 
 def _inside(connection: sqlite3.Connection, path: Path, act: Act[T]) -> T:
+    cursor = connection.cursor()
     try:
-        connection.execute("SAVEPOINT stanchion")
-        _lock(connection)
-        bring_up_to_date(connection, path)
-        answer = act(connection)
-        connection.execute("RELEASE stanchion")
+        cursor.execute("SAVEPOINT stanchion")
+        _lock(cursor)
+        bring_up_to_date(cursor, path)
+        answer = act(cursor)
+        cursor.execute("RELEASE stanchion")
     except BaseException:
-        _undo(connection)
+        _undo(cursor)
         raise
+    finally:
+        cursor.close()
     return answer
 
 
-def _undo(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:  # some errors, such as a full disk, end it
+def _undo(cursor: sqlite3.Cursor) -> None:
+    if cursor.connection.in_transaction:  # some errors, such as a full disk, end it
         with suppress(
             sqlite3.OperationalError
         ):  # an interrupt may come before the savepoint is made or after its end
-            connection.execute("ROLLBACK TO stanchion")
-            connection.execute("RELEASE stanchion")
+            cursor.execute("ROLLBACK TO stanchion")
+            cursor.execute("RELEASE stanchion")
 
 
-def _lock(connection: sqlite3.Connection) -> None:
+def _lock(cursor: sqlite3.Cursor) -> None:
     """Begin by writing: a transaction that has read cannot write once others have written, and no waiting helps."""
     try:
-        connection.execute("UPDATE stanchion_schema SET version = version WHERE 0")
+        cursor.execute("UPDATE stanchion_schema SET version = version WHERE 0")
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise

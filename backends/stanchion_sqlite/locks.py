@@ -7,7 +7,6 @@ them; elsewhere nothing is locked here, and SQLite's own locks are all there is.
 
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import pack
@@ -36,15 +35,17 @@ def is_set(descriptor: int, change: bytes) -> bool:
     return True
 
 
-def descriptors_of(file: Identity) -> Iterator[int]:
+def descriptors_of(file: Identity) -> list[int]:
     """Find all descriptors of a file that this process has, SQLite's among them."""
-    for one in Path("/dev/fd").iterdir():
-        try:
-            there = os.fstat(int(one.name))
-        except OSError:
-            continue  # the one that lists them, for example
-        if (there.st_dev, there.st_ino) == file:
-            yield int(one.name)
+    return [number for number in map(int, os.listdir("/dev/fd")) if _identity(number) == file]  # noqa: PTH208
+
+
+def _identity(descriptor: int) -> Identity | None:
+    try:
+        there = os.fstat(descriptor)
+    except OSError:
+        return None  # it was the one that listed them, for example
+    return there.st_dev, there.st_ino
 
 
 def is_open_without_name(name: str) -> bool:

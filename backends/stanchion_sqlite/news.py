@@ -115,7 +115,7 @@ class SqliteWatch:
         self._of = (topic, namespace, msgspec.json.encode(list(queues)).decode())
         self._closed = False
         self._heard: set[str] = set()
-        self._seq = database.read(lambda connection: connection.execute(statement("newest")).fetchone()[0])
+        self._seq = database.read(lambda cursor: cursor.execute(statement("newest")).fetchone()[0])
 
     def next(self, timeout: timedelta) -> frozenset[str]:
         self._bell.wait_until(self._listen, timeout)
@@ -125,7 +125,7 @@ class SqliteWatch:
     def _listen(self) -> bool:
         if not self._closed:
             rows = self._database.read(
-                lambda connection: connection.execute(statement("news"), (self._seq, *self._of)).fetchall()
+                lambda cursor: cursor.execute(statement("news"), (self._seq, *self._of)).fetchall()
             )
             for self._seq, queue, keys in rows:
                 self._heard.update(f"{queue}:{key}" for key in msgspec.json.decode(keys))

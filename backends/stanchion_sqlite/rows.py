@@ -69,6 +69,16 @@ def settings_of(text: str) -> QueueSettings:
         return QueueSettings()
 
 
+def _are_texts(one: Any, two: Any, three: Any, four: Any) -> bool:
+    """Whether each is text or `None`; spelled out, since this is done for each job that is read."""
+    return (
+        (one is None or type(one) is str)
+        and (two is None or type(two) is str)
+        and (three is None or type(three) is str)
+        and (four is None or type(four) is str)
+    )
+
+
 def found(queue: str, row: Row) -> Found:
     """A job of the queue of this name.
 
@@ -85,6 +95,8 @@ def found(queue: str, row: Row) -> Found:
             raise ValueError("it has not what belongs to its state, or more than that")
         if not (type(run) is type(revision) is type(priority) is type(place) is int and type(spec) is bytes):
             raise TypeError("a number or the spec is of another type")
+        if not (type(task) is str and _are_texts(claim, worker, unique, scope)):
+            raise TypeError("a text is something else, or no UTF-8")
         notes, lists = _WRITTEN.decode(written) if written is not None else _NOTHING
         record = Record(
             id=queue + ":" + key,

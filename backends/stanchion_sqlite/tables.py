@@ -18,13 +18,13 @@ def schema() -> tuple[str, ...]:
     return tuple(step.read_text("utf-8") for step in steps)
 
 
-def is_outdated(connection: sqlite3.Connection, path: Path) -> bool:
+def is_outdated(cursor: sqlite3.Cursor, path: Path) -> bool:
     """Return whether tables must be made.
 
     Raises:
         BackendError: A newer Stanchion has changed them.
     """
-    made, known = _version(connection), len(schema())
+    made, known = _version(cursor), len(schema())
     if made > known:
         raise BackendError(
             f"{path} was made by a newer Stanchion: its schema is {made}, this one knows {known}; upgrade Stanchion"
@@ -32,20 +32,20 @@ def is_outdated(connection: sqlite3.Connection, path: Path) -> bool:
     return made < known
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+def bring_up_to_date(cursor: sqlite3.Cursor, path: Path) -> None:
     """Inside a transaction, make the tables, or what is missing of them."""
-    if not is_outdated(connection, path):
+    if not is_outdated(cursor, path):
         return  # another process has done it meanwhile
-    for step in schema()[_version(connection) :]:
+    for step in schema()[_version(cursor) :]:
         for one in _statements(step):
-            connection.execute(one)
-    connection.execute("DELETE FROM stanchion_schema")
-    connection.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(schema()),))
+            cursor.execute(one)
+    cursor.execute("DELETE FROM stanchion_schema")
+    cursor.execute("INSERT INTO stanchion_schema (version) VALUES (?)", (len(schema()),))
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stanchion_schema'").fetchone()
-    row = connection.execute("SELECT version FROM stanchion_schema").fetchone() if there else None
+def _version(cursor: sqlite3.Cursor) -> int:
+    there = cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stanchion_schema'").fetchone()
+    row = cursor.execute("SELECT version FROM stanchion_schema").fetchone() if there else None
     return int(row[0]) if row else 0
 
 

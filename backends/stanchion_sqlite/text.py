@@ -7,8 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Undecoded(bytes):
+    """A text that is none; it is no blob either, which is why it is not `bytes`."""
+
+
 def read_any_text(connection: sqlite3.Connection, act: Callable[[], T]) -> T:
-    """Do something; if there is text that cannot be decoded, do it again with those texts as `bytes`.
+    """Do something; if there is text that cannot be decoded, do it again with those texts `Undecoded`.
 
     So one such row stops no others: whoever looks at it finds that it has a value of a wrong type.
     """
@@ -28,4 +32,4 @@ def _decoded(text: bytes) -> str | bytes:
     try:
         return text.decode()
     except UnicodeDecodeError:
-        return text
+        return Undecoded(text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -70,9 +70,9 @@ def queue_row(row: Row) -> QueueRow:
     return QueueRow(number, name, settings_of(settings), places, wakes)
 
 
-def queues_of(source: Any, namespace: str, names: Iterable[str]) -> dict[str, QueueRow]:
-    """Those of the queues of these names that exist, in this order, read by a connection or a cursor."""
-    rows = (source.execute(statement("queue"), (namespace, name)).fetchone() for name in names)
+def queues_of(cursor: sqlite3.Cursor, namespace: str, names: Iterable[str]) -> dict[str, QueueRow]:
+    """Those of the queues of these names that exist, in this order."""
+    rows = (cursor.execute(statement("queue"), (namespace, name)).fetchone() for name in names)
     return {row[1]: queue_row(row) for row in rows if row is not None}
 
 
@@ -80,7 +80,7 @@ class Transaction:
     """A transaction in one namespace.
 
     Args:
-        connection: A connection that is inside of it.
+        cursor: A cursor of a connection that is inside of it. There is no other, which an interrupt could leave busy.
 
         namespace: The namespace.
 
@@ -89,10 +89,7 @@ class Transaction:
         names: The queues it is about.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, namespace: str, now: datetime, names: Iterable[str]
-    ) -> None:
-        cursor = connection.cursor()
+    def __init__(self, cursor: sqlite3.Cursor, namespace: str, now: datetime, names: Iterable[str]) -> None:
         self._run, self._run_many = cursor.execute, cursor.executemany
         self._namespace, self.now = namespace, now
         self.queues = queues_of(cursor, namespace, names)

@@ -55,8 +55,12 @@ class Turns:
         """
         if SET is None:
             return True
-        if is_set(self.descriptor, _BOTH):
-            is_set(self.descriptor, _NEXT_FREE)
+        try:
+            fcntl.fcntl(self.descriptor, SET, _BOTH)
+            fcntl.fcntl(self.descriptor, SET, _NEXT_FREE)
+        except OSError:
+            pass  # somebody has one of them
+        else:
             return True
         now = monotonic()
         return now < end and self._wait(self.descriptor, now, end)

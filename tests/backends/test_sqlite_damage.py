@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -42,6 +42,13 @@ DAMAGE: Final = {
     "its place is a word": "place = 'first'",
     "its spec is a text": "spec = 'x'",
     "its key is no text": "key = x'00ff'",
+    "its key is no UTF-8": "key = CAST(x'ff' AS TEXT)",
+    "its task is no UTF-8": "task = CAST(x'41ff' AS TEXT)",
+    "its task is no text": "task = x'41'",
+    "its tags are no UTF-8": "tags = CAST(x'5b22ff225d' AS TEXT)",
+    "its unique key is no UTF-8": "unique_key = CAST(x'ff' AS TEXT)",
+    "its scope is no UTF-8": "scope = CAST(x'ff' AS TEXT)",
+    "its spec is no UTF-8": "spec = CAST(x'ff' AS TEXT)",
     "a scheduled one is held": "state = 'scheduled', due_at = 1, claim = 'x', worker = 'x'",
     "a retrying one has ended": "state = 'retrying', due_at = 1, ended_at = 1",
     "a running one is held by nobody": "state = 'running', due_at = 1, claim = NULL, worker = NULL",
@@ -88,7 +95,7 @@ def test_an_unreadable_row_stops_nobody(backend: SqliteBackend, path: Path, how:
     assert backend.forget(QUEUE) is False
 
 
-@pytest.mark.parametrize("how", [DAMAGE["its notes are no msgpack"], DAMAGE["its tags are no JSON"]])
+@pytest.mark.parametrize("how", ["written = x'c1'", "tags = '['", "worker = CAST(x'ff' AS TEXT)"])
 def test_running_jobs_that_become_unreadable_stop_no_sweep(
     backend: SqliteBackend, path: Path, how: str
 ) -> None:
@@ -150,14 +157,38 @@ def test_what_no_job_can_be_is_refused_by_the_table(backend: SqliteBackend, path
             asked(path, f"UPDATE stanchion_jobs SET {how} WHERE key = 'a'")
 
 
-def test_damaged_settings_are_the_usual_ones(backend: SqliteBackend, path: Path) -> None:
+@pytest.mark.parametrize("settings", ["'{'", "CAST(x'ff' AS TEXT)"])
+def test_damaged_settings_are_the_usual_ones(backend: SqliteBackend, path: Path, settings: str) -> None:
     """The queue goes on, and can be configured again."""
-    asked(path, "UPDATE stanchion_queues SET settings = '{'")
+    asked(path, f"UPDATE stanchion_queues SET settings = {settings}")
 
     assert backend.queues() == {QUEUE: QueueSettings()}
     assert keys_of(a_claim(backend, limit=1).records) == ["a"]
     backend.configure(QUEUE, QueueSettings(paused=True))
     assert backend.queues() == {QUEUE: QueueSettings(paused=True)}
+
+
+def test_a_queue_whose_name_cannot_be_read_hides_no_other(backend: SqliteBackend, path: Path) -> None:
+    """Nobody can ask for it."""
+    asked(
+        path,
+        "INSERT INTO stanchion_queues (namespace, name, settings) VALUES ('test', CAST(x'ff' AS TEXT), '{}')",
+    )
+
+    assert list(backend.queues()) == [QUEUE]
+
+
+def test_text_is_text_again_after_what_could_not_be_read(backend: SqliteBackend, path: Path) -> None:
+    """A strange row is read otherwise, but for once."""
+    damage(path, "task = CAST(x'ff' AS TEXT)")
+    assert backend.get([f"{QUEUE}:a"]) == [None]
+    a_claim(backend, limit=1)
+
+    assert {each.connection.text_factory for each in _cursors(backend)} == {str}
+
+
+def _cursors(backend: SqliteBackend) -> list[Any]:
+    return [backend._database._writer, backend._database._reader]
 
 
 def _faults(backend: SqliteBackend) -> list[Fault]:

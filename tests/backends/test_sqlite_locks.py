@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import os
-import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -188,13 +186,22 @@ def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:
         asyncio.run(story(Inline(backend)))
 
 
-def test_a_signal_while_a_call_waits_leaves_nothing_open(path: Path, other: Hand) -> None:
+def test_a_signal_while_a_call_waits_leaves_nothing_open(
+    path: Path, other: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program that survives Ctrl-C can go on to use the backend."""
-    with closing(backend_on(path)) as backend, ThreadPoolExecutor(1) as threads:
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt  # as Python does in the middle of a pause
+
+    with closing(backend_on(path)) as backend:
         inserted(backend, an_item("a"))
         other.do("sqlite_deeds:hold", path)
-        with pytest.raises(KeyboardInterrupt):
-            _insert_until_interrupted(backend, threads.submit(_interrupt, backend, other))
+        with monkeypatch.context() as patch:
+            patch.setattr("stanchion_sqlite.connections.sleep", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                inserted(backend, an_item("b"))
+        other.do("sqlite_deeds:let_go")
 
         assert inserted(backend, an_item("z"))[0].created
 
@@ -257,15 +264,3 @@ def _driven(engine: Engine, steps: Steps[Any], way: str) -> Any:
         return await engine.arun(steps)
 
     return engine.run(steps) if way == "run" else asyncio.run(story())
-
-
-def _interrupt(backend: SqliteBackend, other: Hand) -> None:
-    """Once a call waits for the lock, send this process a signal, and then give the lock back."""
-    eventually(backend._database._write_lock.locked)
-    other.do("sqlite_deeds:interrupt_and_let_go", os.getpid(), int(signal.SIGINT))
-
-
-def _insert_until_interrupted(backend: SqliteBackend, interrupting: Future[None]) -> None:
-    """Wait for the lock; then go on, in case the signal comes a moment late."""
-    inserted(backend, an_item("b"))
-    interrupting.result(20)

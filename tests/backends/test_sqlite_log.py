@@ -21,6 +21,12 @@ BOTH = [("-wal",), ("-wal", "-shm")]
 """Which files beside the database are removed."""
 
 
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quickly one call follows the other."""
+    monkeypatch.setattr("stanchion_sqlite.log.FRESH", 0.0)
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[Hand]:
     """Another process."""
@@ -226,8 +232,8 @@ def _commit_and(backend: SqliteBackend, act) -> None:
     columns = "queue, key, task, state, created_at, spec"
     insert = f"INSERT INTO stanchion_jobs ({columns}) VALUES (1, 'b', 't', 'queued', 0, x'')"
 
-    def inside(connection: sqlite3.Connection) -> None:
-        connection.execute(insert)
+    def inside(cursor: sqlite3.Cursor) -> None:
+        cursor.execute(insert)
         act()
 
     backend._database.write(inside)

@@ -12,6 +12,12 @@ from stanchion.testing.conformance.making import a_claim, an_item, inserted, ite
 from stanchion_sqlite import SqliteBackend
 
 
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quickly one call follows the other."""
+    monkeypatch.setattr("stanchion_sqlite.log.FRESH", 0.0)
+
+
 @pytest.fixture
 def backend(tmp_path: Path):
     """A backend on a new file."""

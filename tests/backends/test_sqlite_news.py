@@ -180,6 +180,20 @@ def test_when_the_one_that_looks_leaves_another_does(
     assert [one.result(POLL) for one in others] == [True] * 3
 
 
+def test_one_look_is_not_enough(
+    database: CountingDatabase, threads: ThreadPoolExecutor, path: Path, other: Hand
+) -> None:
+    """What was waited for may come with the second commit of another process, or a later one."""
+    bell = Bell(database)
+    waiting = threads.submit(bell.wait_until, lambda: _has(database, "third"), LONG)
+    for key in ("first", "second", "third"):
+        looks = len(database.lookers)
+        eventually(lambda looks=looks: len(database.lookers) > looks + 1)
+        other.do("sqlite_deeds:insert", path, key)
+
+    assert waiting.result(POLL) is True
+
+
 def test_a_wait_that_ends_in_time_hands_on_the_look(
     database: CountingDatabase, threads: ThreadPoolExecutor, path: Path, other: Hand
 ) -> None:
@@ -207,7 +221,7 @@ def test_closing_ends_all_waits(backend: SqliteBackend, threads: ThreadPoolExecu
 
 def _has(database: Database, key: str) -> bool:
     find = "SELECT 1 FROM stanchion_jobs WHERE key = ?"
-    return bool(database.read(lambda connection: connection.execute(find, (key,)).fetchall()))
+    return bool(database.read(lambda cursor: cursor.execute(find, (key,)).fetchall()))
 
 
 def _answered_within(act: Callable[[], object]) -> float:

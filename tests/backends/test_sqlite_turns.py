@@ -49,21 +49,28 @@ def give_back(one: Turns) -> None:
     assert locks.is_set(one.descriptor, BOTH_FREE)
 
 
+def _nobody_is_next(looking: Turns) -> bool:
+    """Look, and leave it so."""
+    try:
+        return locks.is_set(looking.descriptor, turns._NEXT)
+    finally:
+        give_back(looking)
+
+
 def test_who_has_just_written_does_not_overtake_who_waits(opened) -> None:
     """The next in line has the lock of the next, and only he can get the other one."""
-    busy, waiting = opened(), opened()
+    busy, waiting, looking = opened(), opened(), opened()
     assert busy.take(0)
     with ThreadPoolExecutor(1) as threads:
         turn = threads.submit(waiting.take, monotonic() + LONG)
-        eventually(lambda: not locks.is_set(busy.descriptor, turns._NEXT))
+        eventually(lambda: not _nobody_is_next(looking))
         give_back(busy)
         overtaking = busy.take(0)
         waited = turn.result()
 
     assert not overtaking
     assert waited
-    assert locks.is_set(busy.descriptor, turns._NEXT)
-    give_back(busy)
+    assert _nobody_is_next(looking)
     give_back(waiting)
     assert busy.take(0)
 

@@ -62,12 +62,6 @@ def let_go() -> None:
     connection.close()
 
 
-def interrupt_and_let_go(pid: int, number: int) -> None:
-    """Send a process a signal, which it will see once it has the lock."""
-    os.kill(pid, number)
-    let_go()
-
-
 def make(path: str, key: str) -> bool:
     """Insert a job into a file that may not exist yet, and close it; whether it was created."""
     backend = backend_on(path)
