@@ -226,7 +226,7 @@ def test_a_worker_survives_a_lock(
                 await aeventually(lambda: all(job.refresh().state is State.RUNNING for job in jobs))
                 other.do("sqlite_deeds:hold", path)
                 gate.set()
-                await aeventually(lambda: "outcomes could not be recorded" in caplog.text)
+                await aeventually(lambda: "could not record 3 outcomes" in caplog.text)
                 other.do("sqlite_deeds:let_go")
                 assert [await job.aresult(timeout=20) for job in jobs] == [1, 1, 1]
                 assert await (await gated.aenqueue()).aresult(timeout=20) == 1
@@ -252,7 +252,7 @@ def test_a_worker_that_is_idle_survives_a_lock(
             job = await steady.aenqueue()
             other.do("sqlite_deeds:hold", path)
             async with working(app):
-                await aeventually(lambda: "cannot claim" in caplog.text)
+                await aeventually(lambda: "could not claim" in caplog.text)
                 other.do("sqlite_deeds:let_go")
                 assert await job.aresult(timeout=20) == 1
 

@@ -1,5 +1,6 @@
 """Interrupts at every place where Python can raise one, each once: no luck is needed to hit the worst of them."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -48,6 +49,7 @@ def _try(act: Callable[[], object], place: int) -> BaseException | None:
                 sys.setprofile(None)
                 raise Interrupted
 
+    gc.disable()  # an interrupt inside of somebody's gc callback would be ignored
     sys.setprofile(profile)
     try:
         act()
@@ -55,4 +57,5 @@ def _try(act: Callable[[], object], place: int) -> BaseException | None:
         return error
     finally:
         sys.setprofile(None)
+        gc.enable()
     return None
