@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ _DIGITS: Final = 17
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _UNTIL: Final[Mapping[bytes | None, Until | None]] = {b"start": "start", b"end": "end"}
+_NAMES: Final = {state: state.value for state in State}
 _STATES: Final = {state.value.encode(): state for state in State}
 
 
@@ -35,6 +37,7 @@ def to_ms(instant: datetime) -> int:
     return (instant - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(4096)  # jobs that came together have their times in common
 def from_ms(ms: bytes | str | float) -> datetime:
     """The instant of milliseconds since 1970; a damaged number is the end of time, which harms nothing."""
     try:
@@ -67,7 +70,7 @@ def item_arguments(number: int, key: str, item: Item) -> list[Argument]:
     if item.tags:
         fields += ("g", msgspec.json.encode(item.tags))
     clock = "" if item.clock is None else _clock(item.clock)
-    head: list[Argument] = [str(number), key, item.state.value, clock, priority, item.unique or ""]
+    head: list[Argument] = [str(number), key, _NAMES[item.state], clock, priority, item.unique or ""]
     return [*head, str(len(fields) // 2), *fields]
 
 
@@ -93,9 +96,9 @@ def planned(change: Change) -> tuple[Plan, list[Argument]]:
             values.append(value)
     values += move.append.values()
     plan = (
-        change.state.value,
+        _NAMES[change.state],
         "1" if change.if_due else "",
-        move.to.value if move.to else "",
+        _NAMES[move.to] if move.to else "",
         _clock(move.clock),
         "t" if head.get("place") is Place.TAIL else "",
         str(head.get("priority", "")),

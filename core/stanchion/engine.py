@@ -56,6 +56,9 @@ _TOLD_OF_END: Final[Mapping[State | None, str]] = {
 _TIMED: Final = frozenset({"job_completed", "job_failed", "job_retrying", "job_timed_out"})
 _ZERO: Final = timedelta(0)
 
+_ROLLED: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
+"""The events after which a job may wait for a random time; a random number costs as much as a decision."""
+
 
 Changed = Callable[[Record, Change, timedelta], None]
 """Is called for a change that was made: with the job before it, the change, and how long the run took."""
@@ -372,7 +375,8 @@ class Engine:
         return ended(self.backend, job_id, timeout)
 
     def _decide(self, record: Record, signal: Signal, policy: Policy, by: str = "") -> Change:
-        return decide(record, signal, roll=self._roll(), policy=policy, by=by)
+        roll = self._roll() if signal.event in _ROLLED else 0.0
+        return decide(record, signal, roll=roll, policy=policy, by=by)
 
     def _apply(self, changes: Sequence[Change]) -> Steps[list[Applied | Refused]]:
         answers: list[Applied | Refused] = []

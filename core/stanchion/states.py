@@ -38,6 +38,8 @@ from typing import Final
 class State(StrEnum):
     """Where a job is in its life; exactly one at a time."""
 
+    __hash__ = str.__hash__  # an enum's own is a Python function, called for each look at a table
+
     BLOCKED = "blocked"
     """Waits for other jobs to end."""
 
@@ -68,6 +70,8 @@ class State(StrEnum):
 
 class Event(StrEnum):
     """What can happen to a job."""
+
+    __hash__ = str.__hash__
 
     PROMOTE = "promote"
     """Its time came. Backends do this themselves inside `claim`; a sweep does it for queues nobody claims from."""

@@ -42,11 +42,11 @@ async def perform(
     run.job = RunningJob(run.record, run.policy)
     if run.stop is not None:
         return handed_back(run)
-    calling = _Calling(run, run.job, plugins, partial(definition.handler, *args, **kwargs))
+    call = partial(definition.handler, *args, **kwargs)
     try:
         if definition.is_async:
-            return await calling.on_loop()
-        return await calling.in_thread(threads)
+            return await _call_on_loop(run, run.job, plugins, call)
+        return await _call_in_thread(run, run.job, plugins, call, threads)
     except CancelledError as error:
         return _stopped(run, run.job, error)
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its attempt, and only that
@@ -58,65 +58,60 @@ def handed_back(run: Run) -> Ended:
     return hand_back(policy_of(run.record.spec), started=run.started, **run.take())
 
 
-class _Calling:
-    """One call of a handler."""
-
-    __slots__ = ("_handler", "_job", "_plugins", "_run")
-
-    def __init__(self, run: Run, job: RunningJob, plugins: Plugins, handler: Callable[[], Any]) -> None:
-        self._run, self._job, self._plugins, self._handler = run, job, plugins, handler
-
-    async def on_loop(self) -> Ended | None:
-        """Call an async handler, in the asyncio task of its run, which has a context of its own."""
-        run = self._run
-        if run.move(Act.ENTER) is None:
-            return None
-        current.set(self._job)
-        result: Any = None  # stays if middleware swallows what the handler raised
-        try:
-            managers = self._plugins.around(self._job)
-            if managers:
-                with ExitStack() as stack:
-                    for manager in managers:
-                        stack.enter_context(manager)
-                    result = await self._handler()
-            else:
-                result = await self._handler()
-        finally:
-            run.move(Act.LEAVE)
-        return _outcome(run, self._job, result)
-
-    async def in_thread(self, threads: Executor) -> Ended | None:
-        """Call a sync handler, once a thread is free."""
-        call = partial(contextvars.copy_context().run, self._call)
-        entered, result, raised = await get_running_loop().run_in_executor(threads, call)
-        if not entered:
-            return None
-        if raised is not None:
-            return _raised(self._run, self._job, raised)
-        return _outcome(self._run, self._job, result)
-
-    def _call(self) -> tuple[bool, Any, BaseException | None]:
-        """Call it here.
-
-        Returns:
-            Whether it was called, what it returned and what it raised: a future cannot carry every exception, such
-            as StopIteration.
-        """
-        if self._run.move(Act.ENTER) is None:
-            return False, None, None
-        current.set(self._job)
-        result: Any = None
-        try:
+async def _call_on_loop(run: Run, job: RunningJob, plugins: Plugins, call: Callable[[], Any]) -> Ended | None:
+    """Call an async handler, in the asyncio task of its run, which has a context of its own."""
+    if run.move(Act.ENTER) is None:
+        return None
+    current.set(job)
+    result: Any = None  # stays if middleware swallows what the handler raised
+    try:
+        managers = plugins.around(job)
+        if managers:
             with ExitStack() as stack:
-                for manager in self._plugins.around(self._job):
+                for manager in managers:
                     stack.enter_context(manager)
-                result = self._handler()
-        except BaseException as error:  # noqa: BLE001 - see above
-            return True, None, error
-        finally:
-            self._run.move(Act.LEAVE)
-        return True, result, None
+                result = await call()
+        else:
+            result = await call()
+    finally:
+        run.move(Act.LEAVE)
+    return _outcome(run, job, result)
+
+
+async def _call_in_thread(
+    run: Run, job: RunningJob, plugins: Plugins, call: Callable[[], Any], threads: Executor
+) -> Ended | None:
+    """Call a sync handler, once a thread is free."""
+    there = partial(contextvars.copy_context().run, _called, run, job, plugins, call)
+    entered, result, raised = await get_running_loop().run_in_executor(threads, there)
+    if not entered:
+        return None
+    return _outcome(run, job, result) if raised is None else _raised(run, job, raised)
+
+
+def _called(
+    run: Run, job: RunningJob, plugins: Plugins, call: Callable[[], Any]
+) -> tuple[bool, Any, BaseException | None]:
+    """Call a sync handler here.
+
+    Returns:
+        Whether it was called, what it returned and what it raised: a future cannot carry every exception, such as
+        StopIteration.
+    """
+    if run.move(Act.ENTER) is None:
+        return False, None, None
+    current.set(job)
+    result: Any = None
+    try:
+        with ExitStack() as stack:
+            for manager in plugins.around(job):
+                stack.enter_context(manager)
+            result = call()
+    except BaseException as error:  # noqa: BLE001 - see above
+        return True, None, error
+    finally:
+        run.move(Act.LEAVE)
+    return True, result, None
 
 
 def _outcome(run: Run, job: RunningJob, result: Any) -> Ended:

@@ -30,6 +30,8 @@ def monotonic() -> float:
 class Phase(StrEnum):
     """Where a run is inside its worker."""
 
+    __hash__ = str.__hash__  # as with `State`
+
     CLAIMED = "claimed"
     """Its handler was not entered yet."""
 
@@ -51,6 +53,8 @@ class Phase(StrEnum):
 
 class Act(StrEnum):
     """What happens to a run."""
+
+    __hash__ = str.__hash__
 
     ENTER = "enter"
     """Its handler begins."""
@@ -77,11 +81,6 @@ MOVES: Final[Mapping[Phase, Mapping[Act, Phase]]] = {
     Phase.OVER: {},
 }
 """The machine: the phase that an act leads to from each phase; an absent pair came too late."""
-
-_AFTER: Final = {
-    phase.value: {act.value: after for act, after in moves.items()} for phase, moves in MOVES.items()
-}
-"""The same by plain text: an enum's own hash is computed anew, in Python, for each look at the table."""
 
 IN_HANDLER: Final = frozenset({Phase.IN_HANDLER, Phase.OVERRULED, Phase.LINGERING})
 """The phases in which the handler runs."""
@@ -177,7 +176,7 @@ class Run:
         """
         with self._moving:
             before = self.phase
-            after = _AFTER[before._value_].get(act._value_)
+            after = MOVES[before].get(act)
             if after is None:
                 return None
             self.phase = after
