@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import timedelta
 
 import pytest
@@ -13,11 +14,11 @@ from stanchion.backend import Backend
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.engine import TRIES, Engine
 from stanchion.errors import Unavailable
-from stanchion.queries import Claimed
+from stanchion.queries import Claimed, Due
 from stanchion.steps import ONCE
 from stanchion.worker import Worker
 from stanchion_memory import MemoryBackend
-from support.waiting import aeventually
+from support.waiting import aeventually, eventually
 from support.workers import an_app, drain, is_in, on_faulty_memory, working
 
 
@@ -70,6 +71,49 @@ class Noticing(MemoryBackend):
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
         self.waited.set()
         return super().wait(queues, timeout)
+
+
+class Limited(MemoryBackend):
+    """A memory backend that writes down what its twins with a deadline are asked, and with which one."""
+
+    deadline: timedelta | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[tuple[str, timedelta | None]] = set()
+
+    def within(self, deadline: timedelta) -> "Limited":
+        twin = copy(self)
+        twin.deadline = deadline
+        return twin
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
+        self.asked.update((change.event, self.deadline) for change in changes)
+        return super().apply(changes)
+
+    def due(self, queues: Sequence[str], limit: int) -> Due:
+        self.asked.add(("due", self.deadline))
+        return super().due(queues, limit)
+
+
+def test_each_call_of_the_keeper_has_a_deadline_of_a_sixth_of_the_lease() -> None:
+    """A beat that is not answered is tried again before it is too late; the worker's own calls wait for longer."""
+    app = an_app()
+    backend = app.engine.backend = Limited()
+    deadline = app.config.lease / 6
+
+    @app.task
+    def waiting() -> None:
+        eventually(lambda: {(Event.BEAT, deadline), ("due", deadline)} <= backend.asked)
+
+    job = waiting.enqueue()
+    drain(app)
+
+    assert is_in(job, State.COMPLETED)
+    assert {with_deadline for event, with_deadline in backend.asked if event in (Event.BEAT, "due")} == {
+        deadline
+    }
+    assert (Event.COMPLETE, None) in backend.asked
 
 
 # Time limits.

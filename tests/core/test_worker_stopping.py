@@ -11,7 +11,7 @@ import pytest
 
 from stanchion import Job, Stanchion, State, current_job
 from stanchion.inline import Inline
-from stanchion.worker import Worker
+from stanchion.worker import Worker, shutdown
 from stanchion_memory import MemoryBackend
 from support.waiting import aeventually
 from support.workers import an_app, is_in, step
@@ -20,8 +20,21 @@ NEVER = 3600.0
 """Seconds of grace that no test waits for."""
 
 
-def test_running_handlers_get_their_grace() -> None:
-    """A handler that ends in time completes its job, and nothing is claimed any more."""
+class Standing:
+    """A clock that stands still until it is moved, and counts how often it was read."""
+
+    def __init__(self) -> None:
+        self.now, self.reads = 1000.0, 0
+
+    def __call__(self) -> float:
+        self.reads += 1
+        return self.now
+
+
+def test_running_handlers_get_their_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it: a handler that ends late in it completes its job. Nothing is claimed any more."""
+    clock = Standing()
+    monkeypatch.setattr(shutdown, "monotonic", clock)
 
     async def story() -> None:
         app = an_app(concurrency=1, grace=NEVER)
@@ -35,6 +48,8 @@ def test_running_handlers_get_their_grace() -> None:
         first, second = ending.enqueue(), ending.enqueue()
         worker, main = await _working(app, first)
         worker.stop()
+        clock.now, before = clock.now + NEVER - 60, clock.reads
+        await aeventually(lambda: clock.reads > before)
         end.set()
         await asyncio.wait_for(main, 10)
 
