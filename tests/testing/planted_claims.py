@@ -11,8 +11,8 @@ from stanchion.changes import Applied, Change, Refused, promoted
 from stanchion.jobs import Item, Record
 from stanchion.queries import Claimed, Inserted
 from stanchion.queues import QueueSettings
-from stanchion.states import State
-from stanchion_memory.store import Shelf
+from stanchion.states import WAITING, State
+from stanchion_memory.store import Shelf, place_of
 from testing.planted import Unbroken, planted
 
 ALONE: Final = 0.5
@@ -34,6 +34,16 @@ class PromotesAllThatIsDue(Unbroken):
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         while any(list(shelf.due(state, now, 1)) for state in (State.SCHEDULED, State.RETRYING)):
             super()._promote(shelf, now)
+
+
+@planted("test_claim_promotes_at_most_a_batch_of_both_waiting_states")
+class PromotesABatchOfEachState(Unbroken):
+    """The bound of what one call costs is kept for each waiting state by itself."""
+
+    def _promote(self, shelf: Shelf, now: datetime) -> None:
+        due = [record for state in WAITING for record in shelf.due(state, now, self.limits.batch)]
+        for record in sorted(due, key=place_of):
+            shelf.put(promoted(record, tail=shelf.tail))
 
 
 @planted("test_claim_promotes_to_the_tail_oldest_clock_first")
