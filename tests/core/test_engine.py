@@ -163,6 +163,16 @@ def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
     assert witness.saw.count("lost") == 250
 
 
+def test_a_sweep_whose_reply_was_lost_has_moved_its_jobs(engine, backend, clock, witness):
+    """The repetition is refused, the jobs' histories say by which call they were moved, and the hooks hear of it."""
+    claimed(engine)
+    clock.advance(LEASE)
+    backend.lost_replies = 1
+
+    assert engine.run(engine.sweep(["mail"])) == 1
+    assert witness.saw == ["enqueued", "claimed", "lost"]
+
+
 @pytest.mark.parametrize(
     "spec", [b"", b"\xff", b'j1{"args":{},"policy":{"retries":-1}}', b'j1{"args":{},"policy":[]}']
 )

@@ -102,6 +102,20 @@ def test_a_lease_is_extended_when_a_third_of_it_is_over(scene):
     assert scene.backend.reports[0].signal.lease == LEASE
 
 
+def test_a_lease_counts_from_when_its_beat_was_sent(scene):
+    """The backend counts from when it answered, which was later: the worker lets go no later than it."""
+    run = scene.a_run()
+
+    def late(report):
+        scene.now += 3
+        return Applied(NOW, report.record.revision)
+
+    scene.backend.answer = late
+    scene.at(SECONDS / 3)
+
+    assert run.lease.ends == START + SECONDS / 3 + SECONDS
+
+
 def test_what_a_handler_wrote_is_sent_at_once(scene):
     """Log lines alone as well; it does not wait for the beat."""
     scene.a_run().job.log("a line")

@@ -111,6 +111,31 @@ def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.Monkey
 # The log
 
 
+class Hasty(Worker):
+    """A worker somebody cancels whose runs before they begin, as a program does that cancels all tasks of its loop."""
+
+    async def _claim(self, limit: int) -> Claimed:
+        claimed = await super()._claim(limit)
+        for run in self._runs.values():
+            assert run.task is not None
+            run.task.cancel()
+        return claimed
+
+
+def test_a_run_that_is_cancelled_before_it_begins_has_not_started() -> None:
+    """Its job is handed back, though it must not start twice."""
+    app = an_app()
+
+    @app.task(retries=0, max_lost=0)
+    async def once() -> None: ...
+
+    job = once.enqueue()
+    asyncio.run(asyncio.wait_for(Hasty(app).step(), 10))
+
+    assert job.refresh().state is State.QUEUED
+    assert (job.attempts, job.record.count("lost"), job.record.count("released")) == (0, 0, 1)
+
+
 def test_the_log_names_every_retry_and_failure(caplog: pytest.LogCaptureFixture) -> None:
     """Which job, of which task, why, and what comes of it; the last failure with its traceback."""
     caplog.set_level(logging.INFO)

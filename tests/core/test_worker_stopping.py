@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -81,6 +82,41 @@ def test_what_does_not_end_in_its_grace_is_released() -> None:
         assert job.record.place == place < behind.refresh().record.place
         assert job.record.notes["saved"] == b'"so far"'
         assert job.history[-1].event == "release"
+
+    asyncio.run(story())
+
+
+class Full(Executor):
+    """Threads of which none becomes free."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def submit(self, *_: Any, **__: Any) -> "Future[Any]":  # type: ignore[override]  # nothing is ever called
+        self.asked.set()
+        return Future()
+
+
+def test_a_handler_that_was_not_entered_is_not_waited_for() -> None:
+    """Its job is handed back at once, whatever the grace; no attempt was used up."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        def small() -> None: ...
+
+        job = small.enqueue()
+        worker = Worker(app)
+        worker._threads = threads = Full()
+        main = asyncio.create_task(worker.main())
+        await aeventually(threads.asked.is_set)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.QUEUED
+        assert (job.attempts, job.record.count("released")) == (0, 1)
+        assert worker.stuck == []
 
     asyncio.run(story())
 
