@@ -208,13 +208,15 @@ def test_a_run_whose_job_is_lost_is_given_up(scene):
 
 
 def test_an_outcome_that_was_quicker_than_the_beat_is_left_alone(scene):
-    """Its own answer will say what became of it."""
+    """Its own answer will say what became of it; no further beat is sent until one would be due again."""
     run = scene.a_run()
     run.move(Act.LEAVE)
     scene.backend.answer = lambda report: LeaseLost(report.record.id)
     scene.at(SECONDS / 3)
+    sent = scene.at(SECONDS * 2 / 3 - 0.01)
 
     assert (run.phase, run.stop, scene.settled) == (Phase.DECIDED, None, [])
+    assert sent == [Beaten]
 
 
 def test_one_queue_that_refuses_beats_does_not_keep_back_another(scene):

@@ -111,6 +111,36 @@ def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.Monkey
 # The log
 
 
+class Silent(YieldingMemory):
+    """A memory backend that wakes nobody: its wakes went to workers that are no more."""
+
+    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+        return super().wait([], timeout)
+
+
+def test_jobs_that_the_keeper_queues_are_run_although_nobody_is_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its worker knows from it that there is something to claim."""
+    monkeypatch.setattr(claiming, "POLL", timedelta(hours=1))
+
+    async def story() -> None:
+        app = an_app()
+        app.engine.backend = Silent()
+
+        @app.task
+        async def small() -> None: ...
+
+        job = small.enqueue()
+        app.engine.run(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
+        async with working(app):
+            await aeventually(lambda: is_in(job, State.COMPLETED), within=10)
+
+        assert job.record.count("lost") == 1
+
+    asyncio.run(story())
+
+
 class Hasty(Worker):
     """A worker somebody cancels whose runs before they begin, as a program does that cancels all tasks of its loop."""
 

@@ -86,6 +86,35 @@ def test_what_does_not_end_in_its_grace_is_released() -> None:
     asyncio.run(story())
 
 
+def test_leases_are_kept_during_the_grace() -> None:
+    """A handler that takes longer than its lease still ends in its grace."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+        end = asyncio.Event()
+
+        @app.task
+        async def ending() -> str:
+            await end.wait()
+            return "in time"
+
+        def lease_ends() -> Any:
+            return job.refresh().record.due_at
+
+        job = ending.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        first = lease_ends()
+        await aeventually(lambda: lease_ends() > first + app.config.lease, within=5)
+        end.set()
+        await asyncio.wait_for(main, 10)
+
+        assert job.result(timeout=0) == "in time"
+        assert job.record.count("lost") == 0
+
+    asyncio.run(story())
+
+
 class Full(Executor):
     """Threads of which none becomes free."""
 
