@@ -171,6 +171,27 @@ def test_a_second_stop_hurries() -> None:
     asyncio.run(story())
 
 
+def test_a_cancelled_worker_gives_no_grace() -> None:
+    """Whoever cancels `main` wants it to end; the job is released."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        job = endless.enqueue()
+        _, main = await _working(app, job)
+        main.cancel()
+        await asyncio.wait({main}, timeout=10)
+
+        assert main.cancelled()
+        assert job.refresh().state is State.QUEUED
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("kind", ["thread", "loop"])
 def test_a_job_that_must_not_start_twice_is_lost_by_stopping(kind: str) -> None:
     """With no retries and nothing to lose, a started job that is stopped half-way has failed."""
