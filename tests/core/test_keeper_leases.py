@@ -124,6 +124,15 @@ def test_what_a_handler_wrote_is_sent_at_once(scene):
     assert scene.backend.reports[0].signal.append == {"log": b"a line"}
 
 
+def test_what_a_handler_writes_after_its_time_was_up_is_not_sent(scene):
+    """The run's outcome is decided, and carries what was written before."""
+    run = scene.a_run()
+    run.move(Act.OVERRULE)
+    run.job.log("too late")
+
+    assert scene.at(0.1) == []
+
+
 def test_what_a_handler_wrote_is_sent_again_after_a_beat_that_failed(scene):
     """A twelfth of the lease later, together with what was written since."""
     run = scene.a_run()
