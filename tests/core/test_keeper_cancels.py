@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion.errors import JobNotFound
+from stanchion.errors import JobNotFound, StanchionError
 from stanchion.running import RunningJob, StopReason
 from stanchion.states import State
 from stanchion.worker.keeper import cancels
 from stanchion.worker.keeper.cancels import PAUSE, HearCancels
 from stanchion.worker.runs import Act, Lease, Run
+from stanchion_memory import MemoryBackend
 from support.factories import LEASE, a_record
 
 START = 1000.0
@@ -110,3 +111,15 @@ def test_it_sleeps_until_something_is_due(monkeypatch, beat_in, waiting, pause):
     HearCancels(Table(run), ending, lambda: waiting)()
 
     assert ending.waited == pytest.approx([pause])
+
+
+def test_it_sleeps_although_it_cannot_listen(monkeypatch):
+    """Else its thread would try again without end, as quickly as it can."""
+    monkeypatch.setattr(cancels, "monotonic", lambda: START)
+    table, ending = Table(), Ending()
+    table.queues, table.backend = ["mail"], MemoryBackend()
+    table.backend.close()
+    with pytest.raises(StanchionError):
+        HearCancels(table, ending, lambda: False)()
+
+    assert ending.waited == pytest.approx([PAUSE])

@@ -215,6 +215,15 @@ class KeepsTheFirstStart(Unbroken):
         return replace(after, started_at=found.started_at or after.started_at)
 
 
+@planted("test_a_repeated_claim_answers_with_the_jobs_of_each_of_its_queues")
+class RepeatsTheFirstQueueOfAClaim(Unbroken):
+    """The jobs that a lost answer took from the other queues wait for the end of their leases."""
+
+    def _held(self, claim_id: str) -> list[Record]:
+        held = super()._held(claim_id)
+        return [record for record in held if record.queue == held[0].queue]
+
+
 # Races: a look and a write in two round trips, without a lock around them
 
 

@@ -75,3 +75,11 @@ class Together(Ground):
         left = backend.count([QUEUE])[QUEUE]
 
         assert left[State.SCHEDULED] + left[State.RETRYING] == batch
+
+    def test_a_repeated_claim_answers_with_the_jobs_of_each_of_its_queues(self, backend: Backend) -> None:
+        """In the order of the first answer."""
+        inserted(backend, *(an_item(key, queue=queue) for queue in ("two", "one") for key in "ab"))
+        first = a_claim(backend, "one", "two", claim_id="c1")
+
+        assert len(first.records) == 4
+        assert a_claim(backend, "one", "two", claim_id="c1").records == first.records
