@@ -134,6 +134,19 @@ def test_an_answer_that_trickles_in_ends_at_the_deadline() -> None:
         backend.close()
 
 
+def test_an_async_call_ends_at_its_deadline_as_well() -> None:
+    """The loop goes on meanwhile."""
+
+    async def story() -> None:
+        backend = RedisBackend(url, namespace="test", deadline=SHORT).to_async()
+        with pytest.raises(Unavailable):
+            await backend.now()
+        await backend.close()
+
+    with a_trickle() as url:
+        asyncio.run(story())
+
+
 # Interrupts.
 
 

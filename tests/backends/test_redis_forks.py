@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from stanchion_redis.connections import CONNECTIONS
 from support.hands import Hand, hands
 from support.stores import own_namespace
 
@@ -37,3 +38,12 @@ def test_parent_and_child_hear_the_same_on_one_watch(redis_url: str, namespace: 
     told = process.do("redis_forks:a_watch", redis_url, namespace)
 
     assert told == {"child": "['mail:a']", "parent": "['mail:a']"}
+
+
+def test_the_watches_of_a_parent_take_none_from_its_child(
+    redis_url: str, namespace: str, process: Hand
+) -> None:
+    """Each process may have as many as there may be."""
+    told = process.do("redis_forks:a_crowd", redis_url, namespace)
+
+    assert told == {"child": "frozenset()", "turns of the parent": CONNECTIONS}

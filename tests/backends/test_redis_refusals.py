@@ -96,6 +96,35 @@ def test_a_server_that_answers_readonly_is_inspected_again(own_url: str) -> None
     backend.close()
 
 
+def test_an_async_backend_inspects_a_server_that_answers_readonly_again(own_url: str) -> None:
+    """As a sync one does."""
+
+    async def story() -> None:
+        backend = RedisBackend(own_url, namespace=a_namespace()).to_async()
+        await backend.now()
+        with a_replica(own_url):
+            with pytest.raises(Unavailable):
+                await backend.insert([an_item()])
+            with pytest.raises(ConfigError, match="name its primary"):
+                await backend.now()
+        await backend.close()
+
+    asyncio.run(story())
+
+
+def test_a_connection_to_a_server_that_answers_readonly_is_not_kept(own_url: str) -> None:
+    """Behind its name there may be another server by now, which is the primary."""
+    backend = RedisBackend(own_url, namespace=a_namespace())
+    backend.now()
+    before = backend._lane.send("CLIENT", "ID")
+    with a_replica(own_url), pytest.raises(Unavailable):
+        inserted(backend, an_item())
+    after = backend._lane.send("CLIENT", "ID")
+    backend.close()
+
+    assert after != before
+
+
 def test_an_async_caller_hears_of_a_replica_as_well(own_url: str, app: Stanchion) -> None:
     """The same, over connections of a loop."""
 

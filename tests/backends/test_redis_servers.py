@@ -1,14 +1,16 @@
 """What the Redis backend does with a server that is full, unfit, secured or not there."""
 
 import logging
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 
 import pytest
 import redis
 
 from stanchion.backend import Backend
-from stanchion.changes import Applied
+from stanchion.changes import NOW, Applied
 from stanchion.decisions import Beaten, CancelAsked, Completed, Deleted, Failed, Released, Signal, decide
 from stanchion.errors import BackendError, ConfigError, Unavailable
 from stanchion.payloads import Failure
@@ -17,8 +19,9 @@ from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance import blocking
 from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import LEASE, a_claim, an_item, inserted, items, taken, the
+from stanchion.testing.conformance.making import LEASE, a_claim, an_item, change, inserted, items, taken, the
 from stanchion_redis import RedisBackend
+from stanchion_redis.wire import from_ms
 from support.servers import free_port, own_server
 from support.stores import dump_of
 
@@ -296,3 +299,28 @@ def test_the_password_of_a_url_that_cannot_be_used_is_not_shown(url: str) -> Non
         RedisBackend(url, namespace="test")
 
     assert PLAIN not in str(refused.value)
+
+
+def test_every_instant_is_the_servers(
+    admin: "redis.Redis", own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the millisecond, whatever the clock of the program says."""
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    with closing(RedisBackend(own_url, namespace="test")) as backend:
+        before = _time_of(admin)
+        inserted(backend, an_item())
+        claimed = a_claim(backend)
+        now = backend.now()
+        change(backend, claimed.records[0], State.COMPLETED, notes={"at": NOW}, append={"log": b"a line"})
+        after = _time_of(admin)
+        job = the(backend)
+    stamped = from_ms(int(job.notes["at"]))
+    lease_began = claimed.records[0].due_at - LEASE
+    instants = [job.created_at, job.started_at, job.ended_at, claimed.now, now, stamped, lease_began]
+
+    assert all(before <= at <= after for at in [*instants, job.lists["log"][0].at])
+
+
+def _time_of(server: "redis.Redis") -> datetime:
+    seconds, micros = server.time()
+    return from_ms(seconds * 1000 + micros // 1000)

@@ -10,10 +10,12 @@ import pytest
 
 import stanchion_sqlite
 from stanchion import Stanchion, State
+from stanchion.changes import remembered
 from stanchion.errors import BackendError, ConfigError
+from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import QUEUE, an_item, keys_of
-from stanchion_sqlite import tables
+from stanchion.testing.conformance.making import LEASE, QUEUE, a_claim, an_item, inserted, items, keys_of
+from stanchion_sqlite import SqliteBackend, tables
 from support.hands import hands
 from support.sqlite_deeds import backend_on, make
 from support.sqlite_files import asked, tables_of, trouble_with
@@ -60,6 +62,21 @@ def test_a_closed_file_stands_alone(path: Path) -> None:
     make(str(path), "a")
 
     assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
+
+
+def test_the_answers_to_claims_are_kept_no_longer_than_they_may_be_asked_for(path: Path) -> None:
+    """A file does not grow by each claim that was ever made on it."""
+    clock = VirtualClock()
+    with closing(SqliteBackend(path, namespace="test", clock=clock)) as backend:
+        inserted(backend, *items(f"{number}" for number in range(5)))
+        for _ in range(5):
+            a_claim(backend, limit=1)
+        kept = asked(path, "SELECT count(*) FROM stanchion_claims")
+        clock.advance(remembered(LEASE))
+        a_claim(backend)
+
+    assert kept == [(5,)]
+    assert asked(path, "SELECT count(*) FROM stanchion_claims") == [(0,)]
 
 
 @pytest.mark.parametrize("place", ["absent/jobs.db", "a file/jobs.db"])

@@ -7,14 +7,14 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 from stanchion import State
 from stanchion.backend import Topic
 from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, change, inserted
-from stanchion_sqlite import SqliteBackend
+from stanchion_sqlite import SqliteBackend, news
 from stanchion_sqlite.database import Database
 from stanchion_sqlite.news import KEPT, Bell
 from support.hands import Hand, hands
@@ -228,3 +228,27 @@ def _answered_within(act: Callable[[], object]) -> float:
     began = monotonic()
     act()
     return monotonic() - began
+
+
+class Quiet:
+    """A file to which nothing is committed; the bell is closed at the fifth look at it."""
+
+    def __init__(self) -> None:
+        self.bell = Bell(cast("Database", self))
+        self.looks = 0
+
+    def version(self) -> int:
+        self.looks += 1
+        if self.looks == 5:
+            self.bell.close()
+        return 7
+
+
+def test_who_waits_asks_only_after_something_was_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the file is cheaper than that."""
+    monkeypatch.setattr(news, "POLL", 0.001)
+    quiet, asked = Quiet(), list[bool]()
+    quiet.bell.wait_until(lambda: asked.append(True) or False, LONG)
+
+    assert quiet.looks == 5
+    assert len(asked) == 2, "once at first, and once since it had not seen the file before"

@@ -131,6 +131,19 @@ def test_a_deletion_whose_reply_was_lost_has_happened(engine, backend):
         engine.run(engine.ask("mail:1", Deleted()))
 
 
+def test_what_is_asked_of_a_job_does_not_reach_the_next_of_its_id(engine, clock):
+    """It was read before the other was made."""
+    engine.run(engine.insert([an_item()]))
+    first = engine.run(engine.get("mail:1"))
+    engine.run(engine.ask("mail:1", Deleted()))
+    clock.advance(1)
+    engine.run(engine.insert([an_item()]))
+
+    with pytest.raises(JobNotFound):
+        engine.run(engine.ask("mail:1", CancelAsked(), created_at=first.created_at))
+    assert engine.run(engine.get("mail:1")).state is State.QUEUED
+
+
 def test_it_gives_up_after_five_tries():
     """Nothing was changed, and the caller may try again."""
     engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE)
@@ -163,6 +176,16 @@ def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
     assert witness.saw.count("lost") == 250
 
 
+def test_a_sweep_whose_reply_was_lost_has_moved_its_jobs(engine, backend, clock, witness):
+    """The repetition is refused, the jobs' histories say by which call they were moved, and the hooks hear of it."""
+    claimed(engine)
+    clock.advance(LEASE)
+    backend.lost_replies = 1
+
+    assert engine.run(engine.sweep(["mail"])) == 1
+    assert witness.saw == ["enqueued", "claimed", "lost"]
+
+
 @pytest.mark.parametrize(
     "spec", [b"", b"\xff", b'j1{"args":{},"policy":{"retries":-1}}', b'j1{"args":{},"policy":[]}']
 )
@@ -188,6 +211,28 @@ def test_a_lost_job_is_queued_again_and_told_of(engine, clock, witness):
 
 
 # How much one call carries.
+
+
+class Counting(MemoryBackend):
+    """A memory backend that writes down how many jobs each claim asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.limits_asked = []
+
+    def claim(self, queues, *, limit, **request):
+        self.limits_asked.append(limit)
+        return super().claim(queues, limit=limit, **request)
+
+
+def test_a_claim_asks_for_a_batch_at_most():
+    """However many slots a worker has; and never for less than nothing."""
+    backend = Counting()
+    engine = Engine(backend, Plugins())
+    for limit in (backend.limits.batch + 1, 7, -1):
+        engine.run(engine.claim(["mail"], limit, "worker-1", LEASE))
+
+    assert backend.limits_asked == [backend.limits.batch, 7, 0]
 
 
 class Measuring(MemoryBackend):

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import timedelta
 
 import pytest
@@ -13,11 +14,11 @@ from stanchion.backend import Backend
 from stanchion.changes import Applied, Change, Refusal, Refused
 from stanchion.engine import TRIES, Engine
 from stanchion.errors import Unavailable
-from stanchion.queries import Claimed
+from stanchion.queries import Claimed, Due
 from stanchion.steps import ONCE
 from stanchion.worker import Worker
 from stanchion_memory import MemoryBackend
-from support.waiting import aeventually
+from support.waiting import aeventually, eventually
 from support.workers import an_app, drain, is_in, on_faulty_memory, working
 
 
@@ -70,6 +71,49 @@ class Noticing(MemoryBackend):
     def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
         self.waited.set()
         return super().wait(queues, timeout)
+
+
+class Limited(MemoryBackend):
+    """A memory backend that writes down what its twins with a deadline are asked, and with which one."""
+
+    deadline: timedelta | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[tuple[str, timedelta | None]] = set()
+
+    def within(self, deadline: timedelta) -> "Limited":
+        twin = copy(self)
+        twin.deadline = deadline
+        return twin
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
+        self.asked.update((change.event, self.deadline) for change in changes)
+        return super().apply(changes)
+
+    def due(self, queues: Sequence[str], limit: int) -> Due:
+        self.asked.add(("due", self.deadline))
+        return super().due(queues, limit)
+
+
+def test_each_call_of_the_keeper_has_a_deadline_of_a_sixth_of_the_lease() -> None:
+    """A beat that is not answered is tried again before it is too late; the worker's own calls wait for longer."""
+    app = an_app()
+    backend = app.engine.backend = Limited()
+    deadline = app.config.lease / 6
+
+    @app.task
+    def waiting() -> None:
+        eventually(lambda: {(Event.BEAT, deadline), ("due", deadline)} <= backend.asked)
+
+    job = waiting.enqueue()
+    drain(app)
+
+    assert is_in(job, State.COMPLETED)
+    assert {with_deadline for event, with_deadline in backend.asked if event in (Event.BEAT, "due")} == {
+        deadline
+    }
+    assert (Event.COMPLETE, None) in backend.asked
 
 
 # Time limits.
@@ -197,7 +241,10 @@ def test_a_cancelled_worker_leaves_nothing_on_the_loop() -> None:
 
 
 def test_only_jobs_whose_handlers_have_not_returned_are_stuck() -> None:
-    """One that completed is not, although its outcome could not be recorded before the worker gave up."""
+    """One that completed is not, although its outcome could not be recorded before the worker gave up.
+
+    The last call of the process records that, and hands back the others.
+    """
     app = an_app(grace=0.1)
     backend = on_faulty_memory(app)
     backend.errors[Event.COMPLETE] = [Unavailable("away") for _ in range(1000)]
@@ -220,10 +267,13 @@ def test_only_jobs_whose_handlers_have_not_returned_are_stuck() -> None:
     done, held = small.enqueue(), deaf.enqueue()
     worker = Worker(app)
     asyncio.run(story())
+    stuck, before = worker.stuck, done.refresh().state
+    backend.errors.clear()
+    worker.abandon()
     end.set()
 
-    assert is_in(done, State.RUNNING)
-    assert worker.stuck == [held.id]
+    assert (stuck, before) == ([held.id], State.RUNNING)
+    assert (done.refresh().state, held.refresh().state) == (State.COMPLETED, State.QUEUED)
 
 
 def _an_app_that_asks_once(backend: Backend) -> Stanchion:

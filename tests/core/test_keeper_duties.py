@@ -12,7 +12,7 @@ from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
 from stanchion.worker.keeper import duties
 from stanchion.worker.keeper.duties import COMPLAINT, Complaints, DutyThread
-from stanchion.worker.keeper.guard import Pulse
+from stanchion.worker.keeper.guard import Guard, Pulse
 from stanchion.worker.keeper.sweeping import Ring, Sweep
 from stanchion_memory import MemoryBackend
 from support.factories import LEASE, an_item
@@ -142,3 +142,15 @@ def test_a_queue_with_more_than_one_answer_holds_is_swept_again_at_once():
         sweep()
 
     assert engine.run(engine.counts("mail"))[State.QUEUED] == 3
+
+
+@pytest.mark.parametrize(("lease", "pause"), [(0.6, 0.05), (3600, 0.25)])
+def test_the_guard_looks_often_enough(lease, pause):
+    """Twelve times in a lease, and four times a second if that is more: time limits are shorter than leases."""
+    paused = []
+    table = SimpleNamespace(post=None, lease=timedelta(seconds=lease))
+    guard = Guard(table, [], [], failed=None, blocked=None)
+    guard._ending = SimpleNamespace(wait=lambda seconds: paused.append(seconds) or True)
+    guard._work()
+
+    assert paused == pytest.approx([pause])

@@ -102,12 +102,35 @@ def test_a_lease_is_extended_when_a_third_of_it_is_over(scene):
     assert scene.backend.reports[0].signal.lease == LEASE
 
 
+def test_a_lease_counts_from_when_its_beat_was_sent(scene):
+    """The backend counts from when it answered, which was later: the worker lets go no later than it."""
+    run = scene.a_run()
+
+    def late(report):
+        scene.now += 3
+        return Applied(NOW, report.record.revision)
+
+    scene.backend.answer = late
+    scene.at(SECONDS / 3)
+
+    assert run.lease.ends == START + SECONDS / 3 + SECONDS
+
+
 def test_what_a_handler_wrote_is_sent_at_once(scene):
     """Log lines alone as well; it does not wait for the beat."""
     scene.a_run().job.log("a line")
 
     assert scene.at(0.1) == [Beaten]
     assert scene.backend.reports[0].signal.append == {"log": b"a line"}
+
+
+def test_what_a_handler_writes_after_its_time_was_up_is_not_sent(scene):
+    """The run's outcome is decided, and carries what was written before."""
+    run = scene.a_run()
+    run.move(Act.OVERRULE)
+    run.job.log("too late")
+
+    assert scene.at(0.1) == []
 
 
 def test_what_a_handler_wrote_is_sent_again_after_a_beat_that_failed(scene):
@@ -194,13 +217,15 @@ def test_a_run_whose_job_is_lost_is_given_up(scene):
 
 
 def test_an_outcome_that_was_quicker_than_the_beat_is_left_alone(scene):
-    """Its own answer will say what became of it."""
+    """Its own answer will say what became of it; no further beat is sent until one would be due again."""
     run = scene.a_run()
     run.move(Act.LEAVE)
     scene.backend.answer = lambda report: LeaseLost(report.record.id)
     scene.at(SECONDS / 3)
+    sent = scene.at(SECONDS * 2 / 3 - 0.01)
 
     assert (run.phase, run.stop, scene.settled) == (Phase.DECIDED, None, [])
+    assert sent == [Beaten]
 
 
 def test_one_queue_that_refuses_beats_does_not_keep_back_another(scene):

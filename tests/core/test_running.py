@@ -9,7 +9,7 @@ import pytest
 from stanchion import Cancel, Fail, Retry, Snooze, StanchionError, current_job
 from stanchion.errors import InvalidArgument, PayloadError, Stopped
 from stanchion.retries import Policy
-from stanchion.running import Progress, RunningJob, StopReason
+from stanchion.running import LOGGED, Progress, RunningJob, StopReason
 from stanchion.states import State
 from support.factories import a_record
 from support.waiting import eventually
@@ -79,6 +79,17 @@ def test_what_could_not_be_sent_is_put_back():
 
     assert msgspec.json.decode(notes["progress"]) == {"done": 0.2}
     assert (notes["saved"], append["log"]) == (b'"old"', b"one\ntwo")
+
+
+def test_of_too_long_a_log_the_newest_lines_are_sent():
+    """What was logged last is what happened last."""
+    job = a_job()
+    for number in range(50):
+        job.log(f"{number:02}" + "x" * (LOGGED // 10))
+    log = job.take()[1]["log"]
+
+    assert len(log) == LOGGED
+    assert [line[:2] for line in log.split(b"\n")[-9:]] == [b"%d" % number for number in range(41, 50)]
 
 
 def test_saved_data_is_there_for_the_next_attempt():

@@ -14,7 +14,7 @@ from stanchion.states import Event, State
 from stanchion.worker import settling
 from stanchion.worker.runs import Act, Lease, Run
 from stanchion.worker.settling import Settler, size_of
-from support.factories import NOW, a_failure, a_record
+from support.factories import NOW, a_failure, a_record, a_spec
 from support.waiting import aeventually
 
 BATCH, BYTES = 100, 1000
@@ -191,6 +191,30 @@ def test_what_is_not_answered_is_known():
             return [report.record.id for report in settler.unsent], settled
 
     assert asyncio.run(story()) == (["mail:a", "mail:b"], [])
+
+
+def test_pauses_begin_anew_after_an_answer(monkeypatch):
+    """They grow only while the backend stays away."""
+    pauses = []
+    monkeypatch.setattr(settling, "PAUSES", (7.0, 8.0, 9.0))
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: pauses.append(seconds) or sleep(0))
+    answers = iter(["away", "away", "here", "away", "away", "away", "away", "here"])
+    engine = Recorder(
+        lambda group: Unavailable("away") if next(answers, "") == "away" else [Applied(NOW, 1)] * len(group)
+    )
+    settled_by(engine, [f"{number}" for number in range(BATCH + 7)])
+
+    assert [pause for pause in pauses if pause] == [7.0, 8.0, 7.0, 8.0, 9.0, 9.0]
+
+
+def test_a_run_that_was_not_entered_goes_by_the_policy_of_its_job():
+    """Which it has not read: a job that is cancelled meanwhile is kept for as long as it says."""
+    run = Run(a_record(State.RUNNING, spec=a_spec(keep=timedelta(days=7))), Lease(0, 30), 0)
+    settler = Settler(Recorder(), lambda run: None, lambda *_: None)
+    settler.put(run, Released())
+
+    assert settler.unsent[0].policy.keep == timedelta(days=7)
 
 
 def test_the_time_of_a_run_goes_with_its_outcome():

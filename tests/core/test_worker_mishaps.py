@@ -2,18 +2,24 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from stanchion import Fail, Fixed, Retry, StanchionError, State
+from stanchion import Fail, Fixed, Retry, Stanchion, StanchionError, State
+from stanchion.engine import Engine
+from stanchion.errors import Unavailable
 from stanchion.queries import Claimed
+from stanchion.running import StopReason
+from stanchion.steps import ONCE
 from stanchion.testing.clock import VirtualClock
 from stanchion.worker import Worker, claiming
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.keeper.sweeping import Sweep
-from stanchion.worker.settling import Settler
+from stanchion.worker.settling import PAUSES, Settler
 from support.waiting import aeventually
 from support.workers import an_app, is_in, step, working
 from support.yielding import YieldingMemory
@@ -109,6 +115,158 @@ def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.Monkey
 
 
 # The log
+
+
+class Silent(YieldingMemory):
+    """A memory backend that wakes nobody: its wakes went to workers that are no more."""
+
+    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+        return super().wait([], timeout)
+
+
+def test_jobs_that_the_keeper_queues_are_run_although_nobody_is_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its worker knows from it that there is something to claim."""
+    monkeypatch.setattr(claiming, "POLL", timedelta(hours=1))
+
+    async def story() -> None:
+        app = an_app()
+        app.engine.backend = Silent()
+
+        @app.task
+        async def small() -> None: ...
+
+        job = small.enqueue()
+        app.engine.run(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
+        async with working(app):
+            await aeventually(lambda: is_in(job, State.COMPLETED), within=10)
+
+        assert job.record.count("lost") == 1
+
+    asyncio.run(story())
+
+
+class Patient(Worker):
+    """A worker whose pauses after a failed claim take no time, and are written down."""
+
+    def __init__(self, app: Stanchion) -> None:
+        super().__init__(app, queues=["default"])
+        self.pauses: list[float] = []
+
+    async def _until_wanted(self, timeout: float | None) -> None:
+        if timeout is None:
+            await super()._until_wanted(None)
+        else:
+            self.pauses.append(timeout)
+            await asyncio.sleep(0)
+
+
+class Away(YieldingMemory):
+    """A memory backend that cannot be reached for some claims."""
+
+    answers = iter(["away", "away", "here", "away", "away", "away", "away", "away"])
+
+    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
+        if next(self.answers, "here") == "away":
+            raise Unavailable("away")
+        return super().claim(queues, **request)
+
+
+def test_pauses_between_failed_claims_begin_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They grow up to a second, and only while the backend stays away."""
+    monkeypatch.setattr(claiming, "POLL", timedelta(0))
+
+    async def story() -> list[float]:
+        app = an_app()
+        app.engine = Engine(Away(), app.plugins, pauses=ONCE)
+        worker = Patient(app)
+        main = asyncio.create_task(worker.main())
+        await aeventually(lambda: len(worker.pauses) >= 7)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+        return worker.pauses
+
+    assert asyncio.run(story())[:7] == [*PAUSES[:2], *PAUSES, PAUSES[-1]]
+
+
+class Hasty(Worker):
+    """A worker somebody cancels whose runs before they begin, as a program does that cancels all tasks of its loop."""
+
+    async def _claim(self, limit: int) -> Claimed:
+        claimed = await super()._claim(limit)
+        for run in self._runs.values():
+            assert run.task is not None
+            run.task.cancel()
+        return claimed
+
+
+def test_a_run_that_is_cancelled_before_it_begins_has_not_started() -> None:
+    """Its job is handed back, though it must not start twice."""
+    app = an_app()
+
+    @app.task(retries=0, max_lost=0)
+    async def once() -> None: ...
+
+    job = once.enqueue()
+    asyncio.run(asyncio.wait_for(Hasty(app).step(), 10))
+
+    assert job.refresh().state is State.QUEUED
+    assert (job.attempts, job.record.count("lost"), job.record.count("released")) == (0, 0, 1)
+
+
+class Forestalled(Worker):
+    """A worker whose runs are asked to stop before they begin, since their jobs were cancelled just then."""
+
+    async def _claim(self, limit: int) -> Claimed:
+        claimed = await super()._claim(limit)
+        for run in self._runs.values():
+            self._app.job(run.record.id).cancel()
+            run.ask_to_stop(StopReason.CANCEL)
+        return claimed
+
+
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+def test_a_handler_that_is_asked_to_stop_before_it_begins_is_not_called(kind: str) -> None:
+    """A cancel that comes between claim and start ends the job cancelled."""
+    app = an_app()
+    called: list[bool] = []
+
+    def in_thread() -> None:
+        called.append(True)
+
+    async def on_loop() -> None:
+        called.append(True)
+
+    job = app.task(in_thread if kind == "thread" else on_loop).enqueue()
+    asyncio.run(asyncio.wait_for(Forestalled(app).step(), 10))
+
+    assert job.refresh().state is State.CANCELLED
+    assert not called
+
+
+def test_a_worker_whose_slots_are_held_by_handlers_past_their_limit_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It claims nothing more; once stopped, it names the jobs whose handlers have not returned."""
+    end = threading.Event()
+
+    async def story() -> None:
+        app = an_app(concurrency=1)
+
+        @app.task(timeout=0.1, retries=0)
+        def deaf() -> None:
+            end.wait(20)
+
+        first, second = deaf.enqueue(), deaf.enqueue()
+        async with working(app) as worker:
+            await aeventually(lambda: "all 1 slots are held by timed-out handlers" in caplog.text)
+
+        assert (first.refresh().state, second.refresh().state) == (State.TIMED_OUT, State.QUEUED)
+        assert worker.stuck == [first.id]
+        end.set()
+
+    asyncio.run(story())
 
 
 def test_the_log_names_every_retry_and_failure(caplog: pytest.LogCaptureFixture) -> None:

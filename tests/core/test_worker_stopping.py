@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from stanchion import Job, Stanchion, State, current_job
 from stanchion.inline import Inline
-from stanchion.worker import Worker
+from stanchion.worker import Worker, shutdown
 from stanchion_memory import MemoryBackend
 from support.waiting import aeventually
 from support.workers import an_app, is_in, step
@@ -20,8 +21,21 @@ NEVER = 3600.0
 """Seconds of grace that no test waits for."""
 
 
-def test_running_handlers_get_their_grace() -> None:
-    """A handler that ends in time completes its job, and nothing is claimed any more."""
+class Standing:
+    """A clock that stands still until it is moved, and counts how often it was read."""
+
+    def __init__(self) -> None:
+        self.now, self.reads = 1000.0, 0
+
+    def __call__(self) -> float:
+        self.reads += 1
+        return self.now
+
+
+def test_running_handlers_get_their_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it: a handler that ends late in it completes its job. Nothing is claimed any more."""
+    clock = Standing()
+    monkeypatch.setattr(shutdown, "monotonic", clock)
 
     async def story() -> None:
         app = an_app(concurrency=1, grace=NEVER)
@@ -35,6 +49,8 @@ def test_running_handlers_get_their_grace() -> None:
         first, second = ending.enqueue(), ending.enqueue()
         worker, main = await _working(app, first)
         worker.stop()
+        clock.now, before = clock.now + NEVER - 60, clock.reads
+        await aeventually(lambda: clock.reads > before)
         end.set()
         await asyncio.wait_for(main, 10)
 
@@ -70,6 +86,70 @@ def test_what_does_not_end_in_its_grace_is_released() -> None:
     asyncio.run(story())
 
 
+def test_leases_are_kept_during_the_grace() -> None:
+    """A handler that takes longer than its lease still ends in its grace."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+        end = asyncio.Event()
+
+        @app.task
+        async def ending() -> str:
+            await end.wait()
+            return "in time"
+
+        def lease_ends() -> Any:
+            return job.refresh().record.due_at
+
+        job = ending.enqueue()
+        worker, main = await _working(app, job)
+        worker.stop()
+        first = lease_ends()
+        await aeventually(lambda: lease_ends() > first + app.config.lease, within=5)
+        end.set()
+        await asyncio.wait_for(main, 10)
+
+        assert job.result(timeout=0) == "in time"
+        assert job.record.count("lost") == 0
+
+    asyncio.run(story())
+
+
+class Full(Executor):
+    """Threads of which none becomes free."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def submit(self, *_: Any, **__: Any) -> "Future[Any]":  # type: ignore[override]  # nothing is ever called
+        self.asked.set()
+        return Future()
+
+
+def test_a_handler_that_was_not_entered_is_not_waited_for() -> None:
+    """Its job is handed back at once, whatever the grace; no attempt was used up."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        def small() -> None: ...
+
+        job = small.enqueue()
+        worker = Worker(app)
+        worker._threads = threads = Full()
+        main = asyncio.create_task(worker.main())
+        await aeventually(threads.asked.is_set)
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert job.refresh().state is State.QUEUED
+        assert (job.attempts, job.record.count("released")) == (0, 1)
+        assert worker.stuck == []
+
+    asyncio.run(story())
+
+
 def test_a_second_stop_hurries() -> None:
     """The grace is cut short, and the job is released."""
 
@@ -86,6 +166,27 @@ def test_a_second_stop_hurries() -> None:
         worker.stop()
         await asyncio.wait_for(main, 10)
 
+        assert job.refresh().state is State.QUEUED
+
+    asyncio.run(story())
+
+
+def test_a_cancelled_worker_gives_no_grace() -> None:
+    """Whoever cancels `main` wants it to end; the job is released."""
+
+    async def story() -> None:
+        app = an_app(grace=NEVER)
+
+        @app.task
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        job = endless.enqueue()
+        _, main = await _working(app, job)
+        main.cancel()
+        await asyncio.wait({main}, timeout=10)
+
+        assert main.cancelled()
         assert job.refresh().state is State.QUEUED
 
     asyncio.run(story())

@@ -9,6 +9,7 @@ from stanchion.backend import Topic
 from stanchion.states import State
 from stanchion.testing.conformance.making import QUEUE, change, taken
 from stanchion_redis import RedisBackend
+from stanchion_redis.connections import CONNECTIONS
 from support.sqlite_forks import Meeting
 from support.waiting import eventually
 
@@ -47,6 +48,18 @@ def a_watch(url: str, namespace: str) -> Told:
     backend.close()
     os.wait()
     return found
+
+
+def a_crowd(url: str, namespace: str) -> Told:
+    """Fork while there are as many watches as there may be: whether the child can open one."""
+    with closing(RedisBackend(url, namespace=namespace)) as backend:
+        turns = [backend._watching.turns().take(0) for _ in range(CONNECTIONS)]
+        mine, its = os.pipe()
+        if os.fork() == 0:
+            _in_child(its, lambda: backend.watch([QUEUE], Topic.ENDED).next(timedelta(0)))
+        told = os.read(mine, 1000).decode()
+        os.wait()
+        return {"child": told, "turns of the parent": len(turns)}
 
 
 def _both(url: str, namespace: str, act: Callable[[RedisBackend], object]) -> Told:

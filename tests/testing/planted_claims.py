@@ -1,6 +1,6 @@
 """Planted bugs in how jobs are promoted and handed out, and how parties race for them."""
 
-import time
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,12 +11,12 @@ from stanchion.changes import Applied, Change, Refused, promoted
 from stanchion.jobs import Item, Record
 from stanchion.queries import Claimed, Inserted
 from stanchion.queues import QueueSettings
-from stanchion.states import State
-from stanchion_memory.store import Shelf
+from stanchion.states import WAITING, State
+from stanchion_memory.store import Shelf, place_of
 from testing.planted import Unbroken, planted
 
-ROUND_TRIP: Final = 0.0005
-"""Seconds between a look and a write, in backends that do the two apart."""
+ALONE: Final = 0.5
+"""Seconds without another look after which nobody else looks any more."""
 
 
 @planted("test_claim_never_takes_a_waiting_job_before_its_time")
@@ -34,6 +34,16 @@ class PromotesAllThatIsDue(Unbroken):
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         while any(list(shelf.due(state, now, 1)) for state in (State.SCHEDULED, State.RETRYING)):
             super()._promote(shelf, now)
+
+
+@planted("test_claim_promotes_at_most_a_batch_of_both_waiting_states")
+class PromotesABatchOfEachState(Unbroken):
+    """The bound of what one call costs is kept for each waiting state by itself."""
+
+    def _promote(self, shelf: Shelf, now: datetime) -> None:
+        due = [record for state in WAITING for record in shelf.due(state, now, self.limits.batch)]
+        for record in sorted(due, key=place_of):
+            shelf.put(promoted(record, tail=shelf.tail))
 
 
 @planted("test_claim_promotes_to_the_tail_oldest_clock_first")
@@ -205,16 +215,43 @@ class KeepsTheFirstStart(Unbroken):
         return replace(after, started_at=found.started_at or after.started_at)
 
 
+@planted("test_a_repeated_claim_answers_with_the_jobs_of_each_of_its_queues")
+class RepeatsTheFirstQueueOfAClaim(Unbroken):
+    """The jobs that a lost answer took from the other queues wait for the end of their leases."""
+
+    def _held(self, claim_id: str) -> list[Record]:
+        held = super()._held(claim_id)
+        return [record for record in held if record.queue == held[0].queue]
+
+
 # Races: a look and a write in two round trips, without a lock around them
 
 
+class LooksFirst(Unbroken):
+    """A backend that looks and writes in two round trips."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._looked = threading.Condition()
+        self._looks, self._is_alone = 0, False
+
+    def round_trip(self) -> None:
+        """Come between a look and its write: it lasts until somebody else has looked as well."""
+        with self._looked:
+            self._looks += 1
+            mine = self._looks
+            self._looked.notify_all()
+            if not self._looked.wait_for(lambda: self._is_alone or self._looks > mine, ALONE):
+                self._is_alone = True
+
+
 @planted("test_no_job_is_handed_to_two_of_many_claims")
-class ClaimsLookBeforeTheyTake(Unbroken):
+class ClaimsLookBeforeTheyTake(LooksFirst):
     """Two claims that look at once are handed the same jobs."""
 
     def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
         seen = [(shelf, one) for shelf in self.shelves_of(queues) for one in shelf.first(State.QUEUED, 7)]
-        time.sleep(ROUND_TRIP)
+        self.round_trip()
         with self._lock:
             for shelf, record in seen:
                 shelf.put(record)
@@ -222,12 +259,12 @@ class ClaimsLookBeforeTheyTake(Unbroken):
 
 
 @planted("test_of_many_inserts_of_one_job_one_creates_it")
-class InsertsLookBeforeTheyMake(Unbroken):
+class InsertsLookBeforeTheyMake(LooksFirst):
     """Two producers that look at once both find that a job is absent, and both are told that they made it."""
 
     def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
         absent = [item.id for item in items if self.job(item.id) is None]
-        time.sleep(ROUND_TRIP)
+        self.round_trip()
         with self._lock:
             for job_id in absent:
                 self.shelf(job_id).remove(job_id)
@@ -235,12 +272,12 @@ class InsertsLookBeforeTheyMake(Unbroken):
 
 
 @planted("test_of_many_sweeps_of_one_job_one_moves_it")
-class ChangesCompareBeforeTheySet(Unbroken):
+class ChangesCompareBeforeTheySet(LooksFirst):
     """The guards are held against what was read a round trip ago, and what others wrote since is undone."""
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
         seen = self.get([change.job_id for change in changes])
-        time.sleep(ROUND_TRIP)
+        self.round_trip()
         with self._lock:
             for record in seen:
                 if record is not None:

@@ -12,6 +12,7 @@ from stanchion.jobs import Item, Record
 from stanchion.queries import Counts, Due, Inserted, Page
 from stanchion.queues import QueueSettings
 from stanchion.states import FINAL, Event, State
+from stanchion_memory.backend import MemoryWatch
 from stanchion_memory.store import cursor_of
 from testing.planted import Unbroken, planted
 
@@ -213,3 +214,24 @@ class DeletionsAreNotHeard(Unbroken):
     def _tell(self, job_id: str, topic: Topic) -> None:
         if self.job(job_id) is not None:
             super()._tell(job_id, topic)
+
+
+class Repeating(MemoryWatch):
+    """A watch that says all that it ever heard."""
+
+    before: frozenset[str] = frozenset()
+
+    def next(self, timeout: timedelta) -> frozenset[str]:
+        self.before |= super().next(timedelta(0) if self.before else timeout)
+        return self.before
+
+
+@planted("test_what_was_heard_is_not_heard_again")
+class NewsAreReadFromTheBeginning(Unbroken):
+    """Whoever waits for another job is told of the first one, again and again, and never sleeps."""
+
+    def watch(self, queues: Sequence[str], topic: Topic) -> Repeating:
+        with self._lock:
+            watch = Repeating(self, frozenset(queues), topic)
+            self._watches.add(watch)
+            return watch

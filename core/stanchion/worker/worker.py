@@ -304,10 +304,16 @@ class Worker:
         )
         run.task.add_done_callback(partial(self._done, run))
 
-    def _release(self, run: Run) -> None:
-        """Hand back a run that was not entered."""
-        if run.move(Act.DECIDE):
-            self._settler.put(run, handed_back(run))
+    def _release(self, run: Run) -> bool:
+        """Hand back a run if it was not entered.
+
+        Returns:
+            `True` if it was handed back.
+        """
+        if run.move(Act.DECIDE) is None:
+            return False
+        self._settler.put(run, handed_back(run))
+        return True
 
     @property
     def _executor(self) -> Executor:
@@ -365,9 +371,8 @@ class Worker:
     async def _shut_down(self) -> None:
         """Give handlers their grace, ask them to stop, and record what is left; all within one budget."""
         asking = asyncio.create_task(self._ask_once_more())
-        for run in list(self._runs.values()):
-            self._release(run)
-        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        entered = [run for run in list(self._runs.values()) if not self._release(run)]
+        tasks = [run.task for run in entered if run.task is not None]
         await self._budget.grace(tasks)
         for run in list(self._runs.values()):
             if run.task is not None and not run.task.done():

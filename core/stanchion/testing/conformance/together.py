@@ -5,11 +5,22 @@ from datetime import timedelta
 from stanchion.backend import Backend
 from stanchion.changes import Applied, Refusal, Refused
 from stanchion.states import State
+from stanchion.testing.clock import VirtualClock
 from stanchion.testing.conformance.ground import Ground
-from stanchion.testing.conformance.making import a_change, an_item, inserted, taken, the
+from stanchion.testing.conformance.making import (
+    QUEUE,
+    a_change,
+    a_claim,
+    an_item,
+    applied_all,
+    inserted,
+    items,
+    taken,
+    the,
+)
 from stanchion.testing.conformance.waiting import quiet
 
-NO = timedelta(0)
+NO, SECOND = timedelta(0), timedelta(seconds=1)
 
 
 class Together(Ground):
@@ -49,3 +60,26 @@ class Together(Ground):
         backend.apply([a_change(job, State.QUEUED) for job in jobs])
 
         assert [backend.wait([queue], NO) for queue in ("one", "two")] == [True] * 2
+
+    def test_claim_promotes_at_most_a_batch_of_both_waiting_states(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Together, and not of each."""
+        batch = backend.limits.batch
+        inserted(backend, *items(f"r{n}" for n in range(batch)))
+        retrying = [a_change(job, State.RETRYING, clock=SECOND) for job in a_claim(backend).records]
+        applied_all(backend, retrying)
+        inserted(backend, *items([f"s{n}" for n in range(batch)], state=State.SCHEDULED, clock=SECOND))
+        clock.advance(1)
+        a_claim(backend, limit=1)
+        left = backend.count([QUEUE])[QUEUE]
+
+        assert left[State.SCHEDULED] + left[State.RETRYING] == batch
+
+    def test_a_repeated_claim_answers_with_the_jobs_of_each_of_its_queues(self, backend: Backend) -> None:
+        """In the order of the first answer."""
+        inserted(backend, *(an_item(key, queue=queue) for queue in ("two", "one") for key in "ab"))
+        first = a_claim(backend, "one", "two", claim_id="c1")
+
+        assert len(first.records) == 4
+        assert a_claim(backend, "one", "two", claim_id="c1").records == first.records

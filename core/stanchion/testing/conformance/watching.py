@@ -119,6 +119,15 @@ class Watching(Ground):
 
         assert found == [{"one:a"}, {"two:a"}, {"three:a"}]
 
+    def test_what_was_heard_is_not_heard_again(self, backend: Backend, ended: Watch) -> None:
+        """Who waits for another job sleeps on."""
+        change(backend, taken(backend), State.COMPLETED)
+        first, second = heard(ended, "mail:a"), ended.next(timedelta(0))
+        change(backend, taken(backend, "b"), State.COMPLETED)
+        third = heard(ended, "mail:b")
+
+        assert (first, second, third) == ({"mail:a"}, frozenset(), {"mail:b"})
+
     def test_a_watch_hears_nothing_when_nothing_happens(self, ended: Watch) -> None:
         """Its wait ends with its timeout."""
         assert ended.next(timedelta(milliseconds=10)) == frozenset()
