@@ -128,7 +128,7 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         self._begin()
-        self._threads = Threads("stanchion-handler", self._config.concurrency, ready=1)
+        self._threads = self._threads or Threads("stanchion-handler", self._config.concurrency, ready=1)
         self._owns_process = signals
         keeper = Keeper(
             self._engine,
@@ -172,6 +172,7 @@ class Worker:
             await keeper.stop(self._budget.left)
             self._held = [run for run in self._runs.values() if run.phase in IN_HANDLER]
             self._executor.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
             self._app.plugins.tell("worker_stopped", worker=self.name)
             _log.info("worker %s stopped", self.name)
 
