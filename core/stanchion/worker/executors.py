@@ -82,7 +82,7 @@ async def _call_in_thread(
     run: Run, job: RunningJob, plugins: Plugins, call: Callable[[], Any], threads: Executor
 ) -> Ended | None:
     """Call a sync handler, once a thread is free."""
-    there = partial(contextvars.copy_context().run, _called, run, job, plugins, call)
+    there = partial(contextvars.copy_context().run, partial(_called, run, job, plugins, call))
     entered, result, raised = await get_running_loop().run_in_executor(threads, there)
     if not entered:
         return None
