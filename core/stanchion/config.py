@@ -26,7 +26,7 @@ LEASE: Final = timedelta(seconds=30)
 SWEEP: Final = timedelta(seconds=1)
 """How often each worker looks for jobs whose clock has run out."""
 
-GRACE: Final = timedelta(seconds=8)
+GRACE: Final = timedelta(seconds=7)
 """How long a stopping worker waits for its handlers; below the 10 s after which container runtimes kill."""
 
 _USER: Final = re.compile(r"//.*@", re.DOTALL)  # up to the last one: a password may hold an unquoted @

@@ -130,7 +130,7 @@ class Engine:
             from stanchion.inline import Inline
 
             # A loop that is closed can close nothing any more: its connections end with the last reference.
-            self._twins = {other: kept for other, kept in self._twins.items() if not other.is_closed()}
+            self._twins = {other: kept for other, kept in list(self._twins.items()) if not other.is_closed()}
             twin = self.backend.to_async() if isinstance(self.backend, HasAsync) else Inline(self.backend)
             self._twins[loop] = twin
         return twin

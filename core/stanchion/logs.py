@@ -8,7 +8,7 @@ import logging
 from typing import Final
 
 from stanchion.texts import shown
-from stanchion.tracebacks import printed
+from stanchion.tracebacks import printed, text_of
 
 LONGEST: Final = 1_000
 """Characters of an argument that a line shows at most; the whole error is kept with its job."""
@@ -39,7 +39,7 @@ class _Harmless(logging.Filter):
 
 
 def _argument(value: object) -> object:
-    return value if isinstance(value, int | float) else shown(str(value), LONGEST)
+    return value if isinstance(value, int | float) else shown(text_of(value), LONGEST)
 
 
 _HARMLESS: Final = _Harmless()

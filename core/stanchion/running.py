@@ -1,7 +1,7 @@
 """The job that a handler runs for, as the handler sees it."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
 from enum import StrEnum
@@ -46,6 +46,18 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it is doing."""
 
 
+Written = tuple[Mapping[str, bytes], Mapping[str, bytes]]
+"""What a handler wrote: notes, and entries of lists, as a signal carries them."""
+
+_Parts = tuple[Mapping[str, bytes], Sequence[bytes]]
+_NOTHING: Final[_Parts] = ({}, ())
+
+
+def _as_written(parts: _Parts) -> Written:
+    notes, lines = parts
+    return notes, {"log": b"\n".join(lines)[-LOGGED:]} if lines else {}
+
+
 class RunningJob:
     """One run of a job, for its handler and for middleware.
 
@@ -61,8 +73,8 @@ class RunningJob:
         self._stop: StopReason | None = None
         self._stopped: threading.Event | None = None
         self._lock = threading.Lock()
-        self._notes: dict[str, bytes] = {}
-        self._log: list[bytes] = []
+        self._news = self._under_way = _NOTHING
+        self._saved = record.notes.get("saved")
 
     @property
     def id(self) -> str:
@@ -137,12 +149,12 @@ class RunningJob:
         Raises:
             PayloadError: It cannot be stored as JSON.
         """
-        self._write("saved", encode(data, "saved data"))
+        self._saved = encode(data, "saved data")
+        self._write("saved", self._saved)
 
     def saved(self, hint: Any = Any) -> Any:
         """What this or an earlier run saved last, restored by a type hint; none if nothing was."""
-        with self._lock:
-            stored = self._notes.get("saved", self.record.notes.get("saved"))
+        stored = self._saved
         return None if stored is None else decode(stored, hint)
 
     def log(self, line: str) -> None:
@@ -153,12 +165,13 @@ class RunningJob:
         """
         entry = text(line, "a line of the log").encode()
         with self._lock:
-            self._log = [*self._log, entry][-LIST_LENGTH:]
+            notes, lines = self._news
+            self._news = (notes, [*lines, entry][-LIST_LENGTH:])
 
     @property
     def has_news(self) -> bool:
         """For the worker: whether anything was written since it last asked."""
-        return bool(self._notes or self._log)
+        return self._news is not _NOTHING
 
     def stop(self, reason: StopReason) -> None:
         """For the worker: ask the handler to stop; the first reason stays."""
@@ -167,24 +180,43 @@ class RunningJob:
             if self._stopped is not None:
                 self._stopped.set()
 
-    def take(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-        """For the worker: what was written since it last asked, as notes and as entries of lists."""
-        if not self._notes and not self._log:
-            return {}, {}
-        with self._lock:
-            notes, self._notes = self._notes, {}
-            lines, self._log = self._log, []
-        return notes, {"log": b"\n".join(lines)[-LOGGED:]} if lines else {}
+    def take(self) -> Written:
+        """For the worker: what was written since this was last asked for, to be sent with a beat.
 
-    def put_back(self, notes: Mapping[str, bytes], append: Mapping[str, bytes]) -> None:
-        """For the worker: what was taken could not be sent; what was written since then goes before it."""
+        It is kept until `sent` or `put_back` says what came of it: an outcome that overtakes the beat takes it too.
+        """
         with self._lock:
-            self._notes = {**notes, **self._notes}
-            self._log = [*append.values(), *self._log][-LIST_LENGTH:]
+            self._merge()
+            self._under_way, self._news = self._news, _NOTHING
+            return _as_written(self._under_way)
+
+    def take_all(self) -> Written:
+        """For the worker: everything of which nobody knows whether it was sent, to go with the run's outcome."""
+        with self._lock:
+            self._merge()
+            written, self._news = self._news, _NOTHING
+            return _as_written(written)
+
+    def sent(self) -> None:
+        """For the worker: what was taken has arrived."""
+        with self._lock:
+            self._under_way = _NOTHING
+
+    def put_back(self) -> None:
+        """For the worker: what was taken has not arrived; what was written since then goes before it."""
+        with self._lock:
+            self._merge()
+
+    def _merge(self) -> None:
+        (old_notes, old_lines), (notes, lines) = self._under_way, self._news
+        if old_notes or old_lines:
+            self._news = ({**old_notes, **notes}, [*old_lines, *lines][-LIST_LENGTH:])
+            self._under_way = _NOTHING
 
     def _write(self, note: str, value: bytes) -> None:
         with self._lock:
-            self._notes[note] = value
+            notes, lines = self._news
+            self._news = ({**notes, note: value}, lines)
 
     def __repr__(self) -> str:
         return f"<RunningJob {shown(self.id)} run {self.run}, attempt {self.attempt} of {self.policy.retries + 1}>"

@@ -41,7 +41,7 @@ class Threads(Executor):
     def __init__(self, name: str, most: int, *, ready: int = 0) -> None:
         self._name, self._most = name, most
         self._calls: _Calls = SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._load = _Load()
         self._started = 0
         self._complained = False
         self._end = weakref.finalize(self, _end, self._calls, most)
@@ -62,7 +62,7 @@ class Threads(Executor):
             raise RuntimeError(f"the threads {self._name} are shut down")
         future: Future[T] = Future()
         self._calls.put((future, lambda: fn(*args, **kwargs)))
-        if not self._idle.acquire(blocking=False) and self._started < self._most:
+        if self._load.more() > self._started and self._started < self._most:
             self._start_for(future)
         return future
 
@@ -108,30 +108,47 @@ class Threads(Executor):
             self._complained = True
 
     def _start(self) -> None:
-        args = (self._calls, self._idle)
+        args = (self._calls, self._load)
         threading.Thread(target=_work, args=args, name=self._name, daemon=True).start()
         self._started += 1
         self._complained = False
 
 
-def _work(calls: _Calls, idle: threading.Semaphore) -> None:
-    while (call := _next(calls, idle)) is not None:
+class _Load:
+    """How many calls are not done yet: as many threads have work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    def more(self) -> int:
+        """Count one more."""
+        with self._lock:
+            self._calls += 1
+            return self._calls
+
+    def less(self) -> None:
+        """Count one less."""
+        with self._lock:
+            self._calls -= 1
+
+
+def _work(calls: _Calls, load: _Load) -> None:
+    while (call := calls.get()) is not None:
         future, act = call
         if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(act())
-            except BaseException as error:  # noqa: BLE001  # it is the caller's
-                future.set_exception(error)
+            _settle(future, act)
+        load.less()
         del future, act, call  # else they live until the next call
 
 
-def _next(calls: _Calls, idle: threading.Semaphore) -> Any:
-    """Wait for a call; a thread counts as idle only once there is none left for it."""
+def _settle(future: "Future[Any]", act: Callable[[], Any]) -> None:
     try:
-        return calls.get_nowait()
-    except Empty:
-        idle.release()
-        return calls.get()
+        result = act()
+    except BaseException as error:  # noqa: BLE001  # it is the caller's
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _end(calls: _Calls, most: int) -> None:

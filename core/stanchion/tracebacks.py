@@ -65,8 +65,8 @@ def printed(error: BaseException, size: int, strip: Strip) -> str:
     return _bounded(whole, size, from_end=not _is_group(error))
 
 
-def text_of(error: BaseException) -> str:
-    """Return an exception's text, or what became of asking for it."""
+def text_of(error: object) -> str:
+    """Return the text of an exception or any other object, or what came of asking for it."""
     try:
         return str(error)
     except BaseException as broken:  # noqa: BLE001 - see the top of the file

@@ -82,13 +82,19 @@ def _names(queues: str | None) -> list[str] | None:
 def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
     from stanchion.worker import Worker
     from stanchion.worker.leaving import leave
+    from stanchion.worker.signals import StopSignals
 
     runner = Worker(app, queues=queues, burst=burst)
     runner.run()
-    if runner.stuck:
-        _log.warning("handed back although their handlers did not end: %s", ", ".join(runner.stuck))
+    if not runner.stuck and not runner.unrecorded:
+        return
+    with StopSignals(
+        lambda: None
+    ):  # the end has come; one more signal must not keep jobs from being handed back
         try:
             runner.abandon()
         except StanchionError as error:
-            _log.error("could not hand them back, they wait for the end of their leases: %s", error)
-        leave(0)
+            _log.error("could not hand jobs back, they wait for the end of their leases: %s", error)
+        if runner.stuck:
+            _log.warning("handed back although their handlers did not end: %s", ", ".join(runner.stuck))
+            leave(0)

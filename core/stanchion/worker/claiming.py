@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from stanchion.backend import Backend, HasAsync
-from stanchion.changes import REPEATED
+from stanchion.changes import remembered
 from stanchion.engine import Engine
 from stanchion.jobs import new_key
 from stanchion.queries import Claimed
@@ -35,8 +35,8 @@ class Claims:
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether a claim was made, and it is not known what it took."""
-        return self._unanswered is not None
+        """Whether a claim was made, it is not known what it took, and its answer is still kept."""
+        return self._unanswered is not None and monotonic() - self._unanswered[1] <= self._remembered
 
     async def claim(self, limit: int) -> tuple[Claimed, float]:
         """Claim jobs.
@@ -47,7 +47,7 @@ class Claims:
         Returns:
             What was taken, and when the claim was asked for first: its leases count from then.
         """
-        if self._unanswered is None or monotonic() - self._unanswered[1] > self._remembered:
+        if self._unanswered is None or not self.is_unanswered:
             self._unanswered = (new_key(), monotonic())
         claim_id, asked_at = self._unanswered
         asking = self._engine.claim(self._queues, limit, self._worker, self._lease, claim_id)
@@ -57,7 +57,7 @@ class Claims:
 
     @property
     def _remembered(self) -> float:
-        return min(self._lease, REPEATED).total_seconds()
+        return remembered(self._lease).total_seconds()
 
     async def idle(self, claimed: Claimed, until: "asyncio.Task[Any]") -> None:
         """Wait until there may be jobs: for a wake, or the next due time.

@@ -48,14 +48,25 @@ async def perform(
             return await _call_on_loop(run, run.job, plugins, call)
         return await _call_in_thread(run, run.job, plugins, call, threads)
     except CancelledError as error:
-        return _stopped(run, run.job, error)
+        return _stopped(run, run.job, error) if _decides(run) else None
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its attempt, and only that
-        return _raised(run, run.job, error)
+        return _raised(run, run.job, error) if _decides(run) else None
+
+
+def _decides(run: Run) -> bool:
+    """Whether the end of a handler is its run's outcome; else what it wrote goes with the outcome that is."""
+    return run.is_own or not run.started
 
 
 def handed_back(run: Run) -> Ended:
     """Return what a worker says of a run that it ends: it is handed back, or lost if it must not start twice."""
-    return hand_back(policy_of(run.record.spec), started=run.started, **run.take())
+    written = run.written(last=True)
+    return hand_back(
+        policy_of(run.record.spec),
+        started=run.started,
+        notes=written.get("notes", {}),
+        append=written.get("append", {}),
+    )
 
 
 async def _call_on_loop(run: Run, job: RunningJob, plugins: Plugins, call: Callable[[], Any]) -> Ended | None:
@@ -75,7 +86,7 @@ async def _call_on_loop(run: Run, job: RunningJob, plugins: Plugins, call: Calla
             result = await call()
     finally:
         run.move(Act.LEAVE)
-    return _outcome(run, job, result)
+    return _outcome(run, job, result) if run.is_own else None
 
 
 async def _call_in_thread(
@@ -84,7 +95,7 @@ async def _call_in_thread(
     """Call a sync handler, once a thread is free."""
     there = partial(contextvars.copy_context().run, partial(_called, run, job, plugins, call))
     entered, result, raised = await get_running_loop().run_in_executor(threads, there)
-    if not entered:
+    if not entered or not run.is_own:
         return None
     return _outcome(run, job, result) if raised is None else _raised(run, job, raised)
 
@@ -98,7 +109,7 @@ def _called(
         Whether it was called, what it returned and what it raised: a future cannot carry every exception, such as
         StopIteration.
     """
-    if run.move(Act.ENTER) is None:
+    if run.stop is not None or run.move(Act.ENTER) is None:
         return False, None, None
     current.set(job)
     result: Any = None
@@ -161,5 +172,5 @@ def _stopped(run: Run, job: RunningJob, error: CancelledError) -> Ended | None:
 
 
 def _with_notes(job: RunningJob, signal: _E) -> _E:
-    notes, append = job.take()
+    notes, append = job.take_all()
     return replace(signal, notes=notes, append=append) if notes or append else signal

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Final, NoReturn
 
-LAST: Final = 2.0
+LAST: Final = 0.5
 """Seconds that whatever was registered for the exit may take."""
 
 

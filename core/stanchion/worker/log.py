@@ -1,6 +1,7 @@
 """What a worker's log says of jobs: every retry, failure, time-out, loss and cancel."""
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,6 +30,13 @@ def log_change(record: Record, change: Change, elapsed: timedelta) -> None:
     """
     if change.event is Event.COMPLETE:
         return  # most changes are
+    with suppress(
+        Exception
+    ):  # what the application's own filters and handlers raise must not lose an outcome
+        _log_change(record, change, elapsed)
+
+
+def _log_change(record: Record, change: Change, elapsed: timedelta) -> None:
     if change.event in _ENDS and record.state is State.RUNNING:
         _log_failure(record, change)
     elif change.move.to is State.CANCELLED:

@@ -6,8 +6,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-ENDING: Final = 0.5
-"""Seconds that tasks left on the loop have to end once they are cancelled."""
+ENDING: Final = 0.25
+"""Seconds that tasks left on the loop have to end once they are cancelled; and again for async generators."""
 
 
 def run_on_own_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -215,15 +215,16 @@ class Run:
         """Whether its handler runs on the loop."""
         return self.definition is not None and self.definition.is_async
 
-    def take(self) -> dict[str, Any]:
-        """Return what its handler wrote since this was last asked for, as fields of a signal."""
-        notes, append = self.job.take() if self.job is not None else ({}, {})
-        return {"notes": notes, "append": append}
+    def written(self, *, last: bool) -> dict[str, Any]:
+        """Return what its handler wrote, as fields of a signal.
 
-    def put_back(self, taken: Mapping[str, Any]) -> None:
-        """Give back what was taken and could not be sent."""
-        if self.job is not None:
-            self.job.put_back(taken["notes"], taken["append"])
+        Args:
+            last: Everything that may not have been sent, for the run's outcome; otherwise what is new, for a beat.
+        """
+        if self.job is None:
+            return {}
+        notes, append = self.job.take_all() if last else self.job.take()
+        return {"notes": notes, "append": append}
 
     def __repr__(self) -> str:
         return f"<Run {shown(self.record.id)} run {self.record.run}, {self.phase}>"

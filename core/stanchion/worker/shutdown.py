@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from stanchion.worker.runs import monotonic
 
-STOPPING: Final = 0.75
+STOPPING: Final = 0.5
 """Seconds that handlers have to end once they are asked to stop, after the grace."""
 
-RECORDING: Final = 0.75
-"""Seconds to record the last outcomes after that. With the default grace of 8 s all of a shutdown ends before the 10 s
-after which container runtimes kill."""
+RECORDING: Final = 0.5
+"""Seconds to record the last outcomes after that. A process has a little more to do at its end: with the default grace
+of 7 s it is gone within the 10 s after which container runtimes kill, whatever does not answer."""
 
 
 class Budget:

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -25,12 +25,13 @@ from stanchion.threads import Threads
 from stanchion.worker.claiming import Claims, cancelled, share
 from stanchion.worker.executors import handed_back, perform
 from stanchion.worker.keeper import Keeper
+from stanchion.worker.keeper.timeouts import timed_out
 from stanchion.worker.leaving import leave
 from stanchion.worker.log import log_change
 from stanchion.worker.loops import run_on_own_loop
 from stanchion.worker.runs import IN_HANDLER, Act, Lease, Phase, Run, monotonic
 from stanchion.worker.settling import PAUSES, Settler
-from stanchion.worker.shutdown import RECORDING, Budget
+from stanchion.worker.shutdown import Budget
 from stanchion.worker.signals import StopSignals
 
 _log: Final = logger("stanchion.worker")
@@ -38,7 +39,10 @@ _log: Final = logger("stanchion.worker")
 BLOCKED: Final = 1.0
 """Seconds that a loop does not answer until it counts as blocked."""
 
-LAST_CALL: Final = timedelta(seconds=1)
+RELEASING: Final = 0.25
+"""Seconds to give the loop's connections back."""
+
+LAST_CALL: Final = timedelta(seconds=0.5)
 """How long the backend may take to take back what a process holds that is about to end."""
 
 
@@ -76,6 +80,7 @@ class Worker:
         self._stopping = self._nudged = self._over = self._owns_process = False
         self._stop_requests: list[float] = []
         self._failure = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._begin()
         self._threads: Executor | None = None
 
@@ -87,14 +92,16 @@ class Worker:
         Raises:
             StanchionError: The worker cannot go on.
         """
-        run_on_own_loop(self._run())
+        with StopSignals(self._ask_to_stop):
+            run_on_own_loop(self._run())
 
     async def _run(self) -> None:
+        self._owns_process = True
         try:
-            await self.main(signals=True)
+            await self.main()
         finally:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RECORDING):
+                async with asyncio.timeout(RELEASING):
                     await self._engine.release_twin()
 
     @property
@@ -106,9 +113,22 @@ class Worker:
         """
         return [run.record.id for run in (*self._held, *self._lingering)]
 
+    @property
+    def unrecorded(self) -> int:
+        """How many outcomes could not be recorded before the worker stopped; `abandon` tries once more."""
+        return len(self._settler.unsent)
+
     def abandon(self) -> None:
-        """Hand back the jobs whose handlers did not end. Nothing may run after this but the process's exit."""
-        held = [Report(run.record, handed_back(run), policy_of(run.record.spec)) for run in self._held]
+        """Hand back the jobs whose handlers did not end, and record what could not be recorded yet.
+
+        Nothing may run after this but the process's exit.
+
+        Raises:
+            BackendError: The backend did not take it within `LAST_CALL`.
+        """
+        held = [_last_report(run) for run in self._held]
+        if not held and not self.unrecorded:
+            return
         last = self._engine.within(LAST_CALL)
         try:
             last.run(last.report([*self._settler.unsent, *held]))
@@ -129,7 +149,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._begin()
         self._threads = self._threads or Threads("stanchion-handler", self._config.concurrency, ready=1)
-        self._owns_process = signals
         keeper = Keeper(
             self._engine,
             self._runs,
@@ -143,10 +162,9 @@ class Worker:
             failed=self._fail,
             blocked=self._blocked,
         )
-        listening: AbstractContextManager[object] = nullcontext()
-        if signals:
-            listening = StopSignals(partial(self._ask_to_stop, loop))
-        with listening:
+        self._loop = loop
+        self._owns_process = self._owns_process or signals
+        with StopSignals(self._ask_to_stop) if signals else nullcontext():
             await self._work(keeper)
         if self._failure:
             raise StanchionError(f"worker {self.name} ended: {self._failure}")
@@ -154,27 +172,30 @@ class Worker:
     async def _work(self, keeper: Keeper) -> None:
         delivery = asyncio.create_task(self._settler.deliver())
         delivery.add_done_callback(self._delivered)
-        keeper.start()
-        self._app.plugins.tell("worker_started", worker=self.name)
-        queues, slots = ", ".join(self.queues), self._config.concurrency
-        _log.info("worker %s serves %s, %d at a time", self.name, queues, slots)
         try:
+            keeper.start()
+            self._app.plugins.tell("worker_started", worker=self.name)
+            queues, slots = ", ".join(self.queues), self._config.concurrency
+            _log.info("worker %s serves %s, %d at a time", self.name, queues, slots)
             await self._until_stopped(asyncio.create_task(self._claim_until_stopped(keeper)))
         except asyncio.CancelledError:
             self._budget.hurry()
             raise
         finally:
-            self._stopping = True
-            self._budget.begin()
-            await self._shut_down()
-            self._over = True
-            await cancelled(delivery)
-            await keeper.stop(self._budget.left)
-            self._held = [run for run in self._runs.values() if run.phase in IN_HANDLER]
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
-            self._app.plugins.tell("worker_stopped", worker=self.name)
-            _log.info("worker %s stopped", self.name)
+            await self._end(asyncio.create_task(self._shut_down(keeper, delivery)))
+
+    async def _end(self, shutdown: "asyncio.Task[None]") -> None:
+        """Wait for the shutdown, whoever cancels meanwhile: that is no more than a hurry."""
+        was_cancelled = False
+        while not shutdown.done():
+            try:
+                await asyncio.shield(shutdown)
+            except asyncio.CancelledError:
+                was_cancelled = True
+                self._budget.hurry()
+        shutdown.result()
+        if was_cancelled:
+            raise asyncio.CancelledError
 
     async def step(self, *, limit: int | None = None) -> int:
         """Sweep once, claim once, run what was claimed to its end and settle it.
@@ -369,22 +390,43 @@ class Worker:
 
     # Stopping.
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self, keeper: Keeper, delivery: "asyncio.Task[None]") -> None:
         """Give handlers their grace, ask them to stop, and record what is left; all within one budget."""
+        self._stopping = True
+        self._budget.begin()
         asking = asyncio.create_task(self._ask_once_more())
-        entered = [run for run in list(self._runs.values()) if not self._release(run)]
-        tasks = [run.task for run in entered if run.task is not None]
-        await self._budget.grace(tasks)
+        try:
+            await self._let_handlers_end()
+            await self._budget.stopping([asking])
+            if not await self._budget.within(self._all_recorded()):
+                _log.error("could not record the outcomes of %d runs before the end", self.unrecorded)
+        finally:
+            self._over = True
+            await cancelled(asking, delivery)
+            await keeper.stop(self._budget.left)
+            self._held = [run for run in self._runs.values() if run.phase in IN_HANDLER]
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+            self._app.plugins.tell("worker_stopped", worker=self.name)
+            _log.info("worker %s stopped", self.name)
+
+    async def _let_handlers_end(self) -> None:
         for run in list(self._runs.values()):
+            self._release(run)
+        running = [run for run in self._runs.values() if run.started and run.task is not None]
+        tasks = [run.task for run in running if run.task is not None]
+        await self._budget.grace(tasks)
+        for run in running:
             if run.task is not None and not run.task.done():
                 run.ask_to_stop(StopReason.SHUTDOWN)
                 if run.is_async:
                     run.task.cancel()
         await self._budget.stopping(tasks)
-        await self._budget.stopping([asking])
-        await cancelled(asking)
-        if not await self._budget.within(self._settler.emptied()):
-            _log.error("could not record the outcomes of %d runs before the end", len(self._settler.unsent))
+
+    async def _all_recorded(self) -> None:
+        """Wait until only runs are left whose handlers have not ended; some outcomes are the keeper's to record."""
+        while any(run.phase is not Phase.IN_HANDLER for run in list(self._runs.values())):
+            await self._until_wanted(0.05)
 
     async def _ask_once_more(self) -> None:
         """Hear what a claim has taken that was not answered: it is handed back."""
@@ -392,18 +434,23 @@ class Worker:
             with suppress(StanchionError):
                 await self._claim(1)
 
-    def _ask_to_stop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _ask_to_stop(self) -> None:
         """A signal came: ask the loop, and remember when, in case that it is blocked."""
         self._stop_requests.append(monotonic())
         with suppress(RuntimeError):  # the loop is closed already
-            loop.call_soon_threadsafe(self.stop)
+            if self._loop is None:
+                self.stop()
+            else:
+                self._loop.call_soon_threadsafe(self.stop)
 
     def _fail(self, why: str) -> None:
         """End, since the worker cannot go on."""
-        if not self._over and not self._failure:
-            _log.critical("worker %s ends: %s", self.name, why)
-            self._failure = why
+        if self._over or self._failure:
+            return
+        self._failure = why
+        if not self._stopping:
             self.stop()
+        _log.critical("worker %s ends: %s", self.name, why)
 
     def _delivered(self, delivery: "asyncio.Task[None]") -> None:
         error = None if delivery.cancelled() else delivery.exception()
@@ -438,3 +485,10 @@ class Worker:
             )
         finally:
             leave(1)
+
+
+def _last_report(run: Run) -> Report:
+    """Return what is said of a run whose handler did not end: its time-out, if that is why, or that it is handed back."""
+    if run.stop is StopReason.TIMEOUT:
+        return timed_out(run)
+    return Report(run.record, handed_back(run), policy_of(run.record.spec))

@@ -14,6 +14,10 @@ LONGEST_PAUSE: Final = 0.25
 """Seconds between two looks at most; a twelfth of the lease where that is shorter."""
 
 
+AWAY: Final = 4
+"""After how many pauses without a look the guard takes it that the process was frozen."""
+
+
 class Watched(Protocol):
     """A thread that must not end by itself."""
 
@@ -35,10 +39,10 @@ class Pulse:
     """Whether the loop still turns: it answers each question when it comes to it.
 
     Args:
-        post: Calls something on the loop.
+        post: Calls something on the loop, unless that is closed.
     """
 
-    def __init__(self, post: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(self, post: Callable[[Callable[[], object]], bool]) -> None:
         self._post = post
         self._asked_at: float | None = None
 
@@ -46,7 +50,13 @@ class Pulse:
         """Ask the loop for a sign of life, unless it has not answered yet."""
         if self._asked_at is None:
             self._asked_at = now
-            self._post(self._answer)
+            if not self._post(self._answer):
+                self._asked_at = None
+
+    def begin_anew(self, now: float) -> None:
+        """Count from now: the whole process was frozen, and the loop could not answer."""
+        if self._asked_at is not None:
+            self._asked_at = now
 
     def _answer(self) -> None:
         self._asked_at = None
@@ -85,6 +95,7 @@ class Guard:
         self._failed, self._blocked = failed, blocked
         self._pulse = Pulse(table.post)
         self._pause = min(LONGEST_PAUSE, table.lease.total_seconds() / 12)
+        self._looked_at = monotonic()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="stanchion-guard", daemon=True)
 
@@ -112,6 +123,9 @@ class Guard:
         """Look at everything once."""
         for one in self._looks:
             one.look(now)
+        if now - self._looked_at > AWAY * self._pause:
+            self._pulse.begin_anew(now)
+        self._looked_at = now
         self._pulse.ask(now)
         silent = self._pulse.silent_for(now)
         if silent:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from stanchion.changes import Applied
 from stanchion.decisions import Beaten
 from stanchion.engine import Report
-from stanchion.errors import Contended, LeaseLost, StanchionError
+from stanchion.errors import Contended, LeaseLost
 from stanchion.logs import logger
 from stanchion.running import StopReason
 from stanchion.worker.executors import handed_back
@@ -79,13 +79,13 @@ class RenewLeases:
                 self._table.settle(run)
 
     def _beat(self, runs: Sequence[Run], now: float) -> None:
-        taken = [run.take() for run in runs]
         try:
-            answers = self._table.report([_beaten(run, one) for run, one in zip(runs, taken, strict=True)])
-        except StanchionError:
-            for run, one in zip(runs, taken, strict=True):
+            answers = self._table.report([_beaten(run) for run in runs])
+        except BaseException:
+            for run in runs:
                 run.lease.missed(now)
-                run.put_back(one)
+                if run.job is not None:
+                    run.job.put_back()
             raise
         touched = [run for run, answer in zip(runs, answers, strict=True) if self._heard(run, answer, now)]
         self._touched(touched)
@@ -98,7 +98,11 @@ class RenewLeases:
         """
         if isinstance(answer, Applied):
             run.lease.extend(now)
+            if run.job is not None:
+                run.job.sent()
             return answer.revision != run.revision
+        if run.job is not None:
+            run.job.put_back()
         if run.phase is Phase.IN_HANDLER and isinstance(answer, LeaseLost):
             _log.warning("%s", answer)
             abandon(self._table, run)
@@ -119,8 +123,9 @@ def abandon(table: Table, run: Run) -> bool:
     return True
 
 
-def _beaten(run: Run, taken: dict[str, Any]) -> Report:
-    return Report(run.record, Beaten(lease=timedelta(seconds=run.lease.length), **taken), run.policy)
+def _beaten(run: Run) -> Report:
+    signal = Beaten(lease=timedelta(seconds=run.lease.length), **run.written(last=False))
+    return Report(run.record, signal, run.policy)
 
 
 def _needs_beat(run: Run, now: float) -> bool:

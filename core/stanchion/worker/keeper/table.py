@@ -2,14 +2,14 @@
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
 from attrs import frozen
 
 from stanchion.changes import Change
 from stanchion.engine import Engine, Report
-from stanchion.errors import BackendError, Unavailable
+from stanchion.errors import Unavailable
 from stanchion.jobs import Record
 from stanchion.running import StopReason
 from stanchion.worker.keeper.duties import Complaints
@@ -48,10 +48,17 @@ class Table:
         """Return the runs there are at this moment."""
         return list(self.runs.values())
 
-    def post(self, call: Callable[..., object], *args: object) -> None:
-        """Call something on the loop; a loop that is closed needs nothing any more."""
-        with suppress(RuntimeError):
+    def post(self, call: Callable[..., object], *args: object) -> bool:
+        """Call something on the loop.
+
+        Returns:
+            `False` if the loop is closed, and needs nothing any more.
+        """
+        try:
             self.loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            return False
+        return True
 
     def settle(self, run: Run) -> None:
         """Take note that nothing more is to be recorded of a run; the loop frees its slot once it comes to it."""
@@ -70,10 +77,10 @@ class Table:
 
     @contextmanager
     def apart(self, name: str) -> Iterator[None]:
-        """Complain of what the store of one queue refuses, and go on with others; an unreachable one ends the duty."""
+        """Complain of what goes wrong with one queue, and go on with others; an unreachable store ends the duty."""
         try:
             yield
-        except BackendError as error:
+        except Exception as error:
             if isinstance(error, Unavailable):
                 raise
             self.complaints.make(name, error)

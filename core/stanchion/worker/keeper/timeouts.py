@@ -47,13 +47,13 @@ class RecordTimeouts:
 
     def __call__(self) -> None:
         """Record those there are."""
-        for runs in by_queue(self._late):
+        for runs in by_queue(list(self._late)):  # the guard adds to it meanwhile
             with self._table.apart(self.name):
                 self._record(runs)
 
     def _record(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            self._reports.setdefault(run, _timed_out(run))
+            self._reports.setdefault(run, timed_out(run))
         answers = self._table.report([self._reports[run] for run in runs])
         for run, answer in zip(runs, answers, strict=True):
             if not isinstance(answer, Contended):  # else it is recorded with the next round
@@ -62,8 +62,9 @@ class RecordTimeouts:
                 self._table.settle(run)
 
 
-def _timed_out(run: Run) -> Report:
+def timed_out(run: Run) -> Report:
+    """Return what is recorded of a run that went past its limit, with what its handler wrote until now."""
     limit = run.policy.timeout.total_seconds()
     failure = Failure("timed_out", f"it ran past its time limit of {limit:g} s", run=run.record.run)
-    signal = TimedOut(failure=failure, **run.take())
+    signal = TimedOut(failure=failure, **run.written(last=True))
     return Report(run.record, signal, run.policy, timedelta(seconds=run.elapsed))
