@@ -1,4 +1,4 @@
-"""SQLite files that were removed or replaced, transactions that fail, and calls that are not quite what a worker sends."""
+"""SQLite files that were removed or replaced, transactions that fail, and calls that no worker sends."""
 
 import sqlite3
 from contextlib import closing
