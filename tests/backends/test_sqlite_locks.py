@@ -51,6 +51,17 @@ class SlowLock:
         self._lock.release()
 
 
+class Taken:
+    """One that other threads hold for longer than anybody waits; says for how many seconds it was waited for."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def acquire(self, _: bool, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return False
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[Hand]:
     """Another process."""
@@ -168,6 +179,22 @@ def test_one_deadline_holds_for_the_threads_and_the_processes(
     assert ends == [108.0]
 
 
+def test_a_read_waits_for_other_threads_up_to_its_deadline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that may not wait waits for the moment that most reads take; one without a deadline, for all of them."""
+    taken = Taken()
+    with closing(backend_on(path)) as backend:
+        inserted(backend, an_item("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(backend._database, "_read_lock", taken)
+            for one in (backend.within(timedelta(seconds=3)), backend.impatient(), backend):
+                with pytest.raises(Busy):
+                    one.get([f"{QUEUE}:a"])
+
+    assert taken.waited == [3.0, database.MOMENT, -1]
+
+
 def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:
     """Which gives the lock back here, and answers reads meanwhile."""
 
@@ -219,7 +246,7 @@ def test_a_worker_survives_a_lock(
                 await aeventually(lambda: all(job.refresh().state is State.RUNNING for job in jobs))
                 other.do("sqlite_deeds:hold", path)
                 gate.set()
-                await aeventually(lambda: "outcomes could not be recorded" in caplog.text)
+                await aeventually(lambda: "could not record 3 outcomes" in caplog.text)
                 other.do("sqlite_deeds:let_go")
                 assert [await job.aresult(timeout=20) for job in jobs] == [1, 1, 1]
                 assert await (await gated.aenqueue()).aresult(timeout=20) == 1
@@ -245,7 +272,7 @@ def test_a_worker_that_is_idle_survives_a_lock(
             job = await steady.aenqueue()
             other.do("sqlite_deeds:hold", path)
             async with working(app):
-                await aeventually(lambda: "cannot claim" in caplog.text)
+                await aeventually(lambda: "could not claim" in caplog.text)
                 other.do("sqlite_deeds:let_go")
                 assert await job.aresult(timeout=20) == 1
 
