@@ -1,5 +1,6 @@
 """What the Redis backend does with a server that is full, unfit, secured or not there."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from stanchion.testing.conformance import blocking
 from stanchion.testing.conformance.invariants import broken
 from stanchion.testing.conformance.making import LEASE, a_claim, an_item, change, inserted, items, taken, the
 from stanchion_redis import RedisBackend
+from stanchion_redis.backend import AsyncRedisBackend
+from stanchion_redis.servers import Inspection
 from stanchion_redis.wire import from_ms
 from support.servers import free_port, own_server
 from support.stores import dump_of
@@ -299,6 +302,31 @@ def test_the_password_of_a_url_that_cannot_be_used_is_not_shown(url: str) -> Non
         RedisBackend(url, namespace="test")
 
     assert PLAIN not in str(refused.value)
+
+
+def test_a_server_is_inspected_once_for_a_backend_and_its_twins(
+    own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one server, and it is asked once a minute."""
+    inspected: list[bool] = []
+    conclude = Inspection.conclude
+
+    def counting(inspection: Inspection, answer: bytes, *, enqueues: bool) -> None:
+        inspected.append(True)
+        conclude(inspection, answer, enqueues=enqueues)
+
+    async def use(twin: AsyncRedisBackend) -> None:
+        await twin.now()
+        await twin.close()
+
+    monkeypatch.setattr(Inspection, "conclude", counting)
+    with closing(RedisBackend(own_url, namespace="test")) as backend:
+        backend.now()
+        with closing(backend.within(timedelta(seconds=1))) as quick:
+            quick.now()
+        asyncio.run(use(backend.to_async()))
+
+    assert len(inspected) == 1
 
 
 def test_every_instant_is_the_servers(

@@ -49,6 +49,17 @@ class SlowLock:
         self._lock.release()
 
 
+class Taken:
+    """One that other threads hold for longer than anybody waits; says for how many seconds it was waited for."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def acquire(self, _: bool, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return False
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[Hand]:
     """Another process."""
@@ -164,6 +175,22 @@ def test_one_deadline_holds_for_the_threads_and_the_processes(
         backend.within(timedelta(seconds=8)).insert([an_item("b")])
 
     assert ends == [108.0]
+
+
+def test_a_read_waits_for_other_threads_up_to_its_deadline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that may not wait waits for the moment that most reads take; one without a deadline, for all of them."""
+    taken = Taken()
+    with closing(backend_on(path)) as backend:
+        inserted(backend, an_item("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(backend._database, "_read_lock", taken)
+            for one in (backend.within(timedelta(seconds=3)), backend.impatient(), backend):
+                with pytest.raises(Busy):
+                    one.get([f"{QUEUE}:a"])
+
+    assert taken.waited == [3.0, database.MOMENT, -1]
 
 
 def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:

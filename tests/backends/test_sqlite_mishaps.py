@@ -1,5 +1,7 @@
-"""SQLite files that somebody removed or replaced, and calls that are not quite what a worker sends."""
+"""SQLite files that were removed or replaced, transactions that fail, and calls that no worker sends."""
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from stanchion.errors import BackendError
 from stanchion.plugins import Plugins
 from stanchion.testing.conformance.making import a_claim, an_item, inserted, items, keys_of
 from stanchion_sqlite import SqliteBackend
+from stanchion_sqlite.connections import transact
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +67,23 @@ def test_a_link_to_a_file_that_is_not_there_yet_makes_a_private_one(tmp_path: Pa
     backend.close()
 
     assert (tmp_path / "real.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("error", [ValueError, sqlite3.IntegrityError, KeyboardInterrupt])
+def test_whatever_is_raised_inside_a_transaction_nothing_of_it_stays(error: type[BaseException]) -> None:
+    """And the connection can be used again."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE numbers (number)")
+
+        def insert(number: int, error: type[BaseException] | None = None) -> None:
+            connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+            if error is not None:
+                raise error
+
+        with pytest.raises(error):
+            transact(connection, 0, lambda _: insert(1, error))
+        still_open = connection.in_transaction
+        transact(connection, 0, lambda _: insert(2))
+
+        assert not still_open
+        assert connection.execute("SELECT number FROM numbers").fetchall() == [(2,)]

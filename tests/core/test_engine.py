@@ -111,6 +111,21 @@ def test_an_outcome_is_decided_again_if_somebody_cancelled(engine):
     assert engine.run(engine.get(record.id)).state is State.CANCELLED
 
 
+def test_reports_are_answered_in_their_order(engine):
+    """Though one of them had to be decided again."""
+    records = []
+    for key in "ab":
+        engine.run(engine.insert([an_item(id=f"mail:{key}")]))
+        records += engine.run(engine.claim(["mail"], 1, "worker-1", LEASE)).records
+    engine.run(engine.ask("mail:a", CancelAsked()))
+    told(engine, records[1], Released())
+    signals = (Failed(failure=a_failure()), Completed(result=b"1"))
+    reports = [Report(record, signal, Policy()) for record, signal in zip(records, signals, strict=True)]
+    answers = engine.run(engine.report(reports))
+
+    assert [type(answer) for answer in answers] == [Applied, LeaseLost]
+
+
 def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend, witness):
     """Cancelling a cancelled job would be illegal; this one was cancelled by this very call. Plugins hear of it."""
     engine.run(engine.insert([an_item()]))

@@ -81,8 +81,10 @@ class Limited(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self.asked: set[tuple[str, timedelta | None]] = set()
+        self.deadlines: list[timedelta] = []
 
     def within(self, deadline: timedelta) -> "Limited":
+        self.deadlines.append(deadline)
         twin = copy(self)
         twin.deadline = deadline
         return twin
@@ -114,6 +116,15 @@ def test_each_call_of_the_keeper_has_a_deadline_of_a_sixth_of_the_lease() -> Non
         deadline
     }
     assert (Event.COMPLETE, None) in backend.asked
+
+
+def test_the_last_call_of_a_process_has_a_deadline() -> None:
+    """It is about to end, and shall not be held up by a store that does not answer."""
+    app = an_app()
+    backend = app.engine.backend = Limited()
+    Worker(app, queues=["default"]).abandon()
+
+    assert backend.deadlines == [timedelta(seconds=1)]
 
 
 # Time limits.

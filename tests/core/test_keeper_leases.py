@@ -163,6 +163,7 @@ def test_a_run_that_does_not_start_is_handed_back(scene):
     """Its handler would be kept for ever by a loop that is blocked, or by threads that cannot be started."""
     run = scene.a_run(entered=False)
 
+    assert scene.at(SECONDS / 3 - 0.01) == []
     assert scene.at(SECONDS / 3) == [Released]
     assert (run.phase, scene.settled) == (Phase.OVER, [run])
     assert run.move(Act.ENTER) is None

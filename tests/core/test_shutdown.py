@@ -50,6 +50,40 @@ def test_a_hurry_leaves_no_more_than_there_was(time):
     assert budget.left == pytest.approx(RECORDING)
 
 
+@pytest.mark.parametrize(
+    ("passed", "wait", "seconds"),
+    [
+        (0.0, "grace", 8.0),
+        (3.0, "grace", 5.0),
+        (3.0, "stopping", STOPPING),
+        (8.0, "stopping", STOPPING),
+        (8.0 + STOPPING + RECORDING - 0.1, "stopping", 0.1),
+    ],
+)
+def test_each_wait_lasts_as_long_as_its_part_of_the_budget(monkeypatch, time, passed, wait, seconds):
+    """And no longer than all of it."""
+    waited = []
+
+    async def nothing_ends(tasks, *, timeout, return_when):
+        waited.append(timeout)
+        time[0] += timeout
+        return set(), tasks
+
+    async def story():
+        budget = Budget(8.0)
+        budget.begin()
+        time[0] += passed
+        endless = asyncio.create_task(asyncio.Event().wait())
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "wait", nothing_ends)
+            await getattr(budget, wait)([endless])
+        endless.cancel()
+
+    asyncio.run(story())
+
+    assert waited == pytest.approx([seconds])
+
+
 @pytest.mark.parametrize("wait", ["grace", "within"])
 def test_a_hurry_ends_every_wait_of_an_hour(wait):
     """Whatever is waited for just then."""

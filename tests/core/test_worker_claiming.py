@@ -9,8 +9,10 @@ from stanchion.changes import REPEATED
 from stanchion.errors import Unavailable
 from stanchion.queries import Claimed
 from stanchion.worker import claiming
-from stanchion.worker.claiming import POLL, Claims
+from stanchion.worker.claiming import POLL, Claims, share
+from stanchion_memory import MemoryBackend
 from support.factories import LEASE, NOW
+from support.yielding import YieldingMemory
 
 START = 1000.0
 
@@ -105,3 +107,10 @@ def test_an_idle_worker_waits_until_the_next_job_is_due(due_in, waited):
     asyncio.run(story())
 
     assert engine.waits == [waited]
+
+
+@pytest.mark.parametrize(("slots", "claimed"), [(1, 1), (10, 10), (15, 10), (40, 20)])
+def test_a_claim_asks_for_half_of_many_slots(slots, claimed):
+    """While those jobs run, a store looks for the other half; one whose verbs run on the loop does not."""
+    assert share(slots, YieldingMemory()) == claimed
+    assert share(slots, MemoryBackend()) == slots

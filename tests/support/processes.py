@@ -115,6 +115,7 @@ class Scene:
             **self._settings,
             "STANCHION_BACKEND": url or self.url,
             "PYTHONPATH": str(HERE),
+            "PYTHONUNBUFFERED": "",  # else there is no output that could be lost
         }
         with log.open("wb") as file, output.open("wb") as out:
             popen = subprocess.Popen(command, env=environment, stderr=file, stdout=out)

@@ -188,6 +188,16 @@ class SaysWhetherTheLastQueueHasMore(Unbroken):
         return replace(answer, more=self._has_queued(queues[-1]))
 
 
+@planted("test_claim_says_when_the_next_job_is_due")
+class SaysWhenTheLastQueueIsDue(Unbroken):
+    """A worker that sleeps until the last of its queues has a due job sleeps through one of another."""
+
+    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
+        answer = super().claim(queues, **request)
+        active = [shelf for shelf in self.shelves_of(queues) if not shelf.settings.paused]
+        return replace(answer, next_due_at=active[-1].next_due_at(WAITING) if active else None)
+
+
 @planted("test_claim_says_when_the_first_of_both_waiting_states_is_due")
 class SaysWhenTheNextScheduledJobIsDue(Unbroken):
     """A worker that sleeps until a scheduled job is due sleeps through a retry."""

@@ -250,7 +250,8 @@ class Claiming(Ground):
         )
         backend.configure("paused", QueueSettings(paused=True))
 
-        assert a_claim(backend, "one", "paused", "two").next_due_at == clock.now() + 5 * SECOND
+        for order in (["one", "paused", "two"], ["two", "paused", "one"]):
+            assert a_claim(backend, *order).next_due_at == clock.now() + 5 * SECOND
 
     @pytest.mark.parametrize("first", [State.SCHEDULED, State.RETRYING])
     def test_claim_says_when_the_first_of_both_waiting_states_is_due(
@@ -270,7 +271,8 @@ class Claiming(Ground):
         third = a_claim(backend, "two", "one", limit=1)
 
         assert [claimed.more for claimed in (first, second, third)] == [True, True, False]
-        inserted(backend, an_item("d", queue="one"))
+        waiting = an_item("e", queue="two", state=State.SCHEDULED, clock=SECOND)
+        inserted(backend, an_item("d", queue="one"), waiting)
         assert a_claim(backend, "one", "two", limit=0).more
 
     def test_claim_follows_clocks_that_were_moved(self, backend: Backend, clock: VirtualClock) -> None:
