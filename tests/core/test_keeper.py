@@ -17,7 +17,10 @@ from stanchion.errors import Unavailable
 from stanchion.queries import Claimed, Due
 from stanchion.steps import ONCE
 from stanchion.worker import Worker
+from stanchion.worker.runs import Lease, Run
+from stanchion.worker.worker import LAST_CALL
 from stanchion_memory import MemoryBackend
+from support.factories import a_record
 from support.waiting import aeventually, eventually
 from support.workers import an_app, drain, is_in, on_faulty_memory, working
 
@@ -122,9 +125,14 @@ def test_the_last_call_of_a_process_has_a_deadline() -> None:
     """It is about to end, and shall not be held up by a store that does not answer."""
     app = an_app()
     backend = app.engine.backend = Limited()
-    Worker(app, queues=["default"]).abandon()
+    worker = Worker(app, queues=["default"])
+    worker.abandon()
+    nothing_to_say = list(backend.deadlines)
+    worker._held = [Run(a_record(State.RUNNING), Lease(0, 30), 0)]
+    worker.abandon()
 
-    assert backend.deadlines == [timedelta(seconds=1)]
+    assert nothing_to_say == []
+    assert backend.deadlines == [LAST_CALL]
 
 
 # Time limits.

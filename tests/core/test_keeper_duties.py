@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stanchion.engine import Engine
+from stanchion.errors import Unavailable
 from stanchion.plugins import Plugins
 from stanchion.states import State
 from stanchion.testing.clock import VirtualClock
@@ -14,6 +15,7 @@ from stanchion.worker.keeper import duties
 from stanchion.worker.keeper.duties import COMPLAINT, Complaints, DutyThread
 from stanchion.worker.keeper.guard import Guard, Pulse
 from stanchion.worker.keeper.sweeping import Ring, Sweep
+from stanchion.worker.keeper.table import Table
 from stanchion_memory import MemoryBackend
 from support.factories import LEASE, an_item
 from support.waiting import eventually
@@ -116,7 +118,7 @@ def test_a_thread_goes_round_its_duties_whatever_they_raise(error):
 def test_a_loop_that_does_not_answer_is_silent():
     """From when it was asked first, until it answers."""
     posted = []
-    pulse = Pulse(posted.append)
+    pulse = Pulse(lambda call: posted.append(call) or True)
     pulse.ask(100.0)
     pulse.ask(101.0)
     silent = pulse.silent_for(103.0)
@@ -154,3 +156,34 @@ def test_the_guard_looks_often_enough(lease, pause):
     guard._work()
 
     assert paused == pytest.approx([pause])
+
+
+def test_a_closed_loop_is_not_silent():
+    """Nobody is there to answer any more, and nothing hangs on it."""
+    pulse = Pulse(lambda call: False)
+    pulse.ask(100.0)
+
+    assert pulse.silent_for(200.0) == 0.0
+
+
+def test_a_process_that_was_frozen_was_not_blocked(monkeypatch):
+    """The guard itself was away: the loop has had no time to answer."""
+    blocked = []
+    table = SimpleNamespace(post=lambda call: True, lease=timedelta(seconds=30))
+    guard = Guard(table, [], [], failed=blocked.append, blocked=blocked.append)
+    start = guard._looked_at
+    guard.look(start)
+    guard.look(start + 0.25)
+    guard.look(start + 3600)
+    guard.look(start + 3600.25)
+
+    assert blocked == [0.25, 0.25]
+
+
+def test_a_queue_that_goes_wrong_in_any_way_does_not_keep_back_the_others():
+    """Not only by what a backend may raise."""
+    table = Table(None, {}, None, [], timedelta(1), None, None, Complaints())
+    with table.apart("sweep queues"):
+        raise ValueError("a bug")
+    with pytest.raises(Unavailable), table.apart("sweep queues"):
+        raise Unavailable("away")

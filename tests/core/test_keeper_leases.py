@@ -1,5 +1,6 @@
 """Which leases the keeper extends, which runs it hands back, and when it lets go; all by numbers, without waiting."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +46,7 @@ class Backend:
         self.reports += reports
         answers = [self.answer(report) for report in reports]
         for answer in answers:
-            if isinstance(answer, BackendError):
+            if isinstance(answer, BackendError | ValueError):
                 raise answer
         return answers
 
@@ -146,6 +147,20 @@ def test_what_a_handler_wrote_is_sent_again_after_a_beat_that_failed(scene):
     signal = scene.backend.reports[-1].signal
 
     assert (signal.notes, signal.append) == ({"saved": b'"first"'}, {"log": b"second"})
+
+
+@pytest.mark.parametrize(
+    "answer", [Contended("mail:a", Event.BEAT), LeaseLost("mail:a"), ValueError("a bug")], ids=repr
+)
+def test_what_a_handler_wrote_is_kept_whatever_came_of_its_beat(scene, answer):
+    """It goes with the next beat, or with the outcome."""
+    run = scene.a_run()
+    run.job.save("kept")
+    scene.backend.answer = lambda report: answer
+    with suppress(ValueError):
+        scene.at(1)
+
+    assert run.job.take_all() == ({"saved": b'"kept"'}, {})
 
 
 def test_a_beat_that_failed_is_tried_again_a_twelfth_later(scene):

@@ -62,7 +62,9 @@ def test_what_a_handler_writes_is_taken_once():
 
     assert msgspec.json.decode(notes["progress"], type=Progress) == Progress(1.0, "done")
     assert (notes["saved"], append) == (b'{"at":7}', {"log": b"one\ntwo"})
-    assert (job.has_news, job.take()) == (False, ({}, {}))
+    assert not job.has_news
+    job.sent()
+    assert (job.has_news, job.take(), job.take_all()) == (False, ({}, {}), ({}, {}))
 
 
 def test_what_could_not_be_sent_is_put_back():
@@ -71,14 +73,37 @@ def test_what_could_not_be_sent_is_put_back():
     job.progress(0.1)
     job.save("old")
     job.log("one")
-    taken = job.take()
+    job.take()
     job.progress(0.2)
     job.log("two")
-    job.put_back(*taken)
+    job.put_back()
     notes, append = job.take()
 
     assert msgspec.json.decode(notes["progress"]) == {"done": 0.2}
     assert (notes["saved"], append["log"]) == (b'"old"', b"one\ntwo")
+
+
+def test_an_outcome_takes_what_may_not_have_been_sent():
+    """A beat was under way when the handler ended, and may come too late: better a line of the log twice than lost."""
+    job = a_job()
+    job.save("with the beat")
+    job.log("one")
+    job.take()
+    job.log("two")
+
+    assert job.take_all() == ({"saved": b'"with the beat"'}, {"log": b"one\ntwo"})
+    job.put_back()
+    assert job.take_all() == ({}, {})
+
+
+def test_what_was_saved_can_be_read_after_it_was_sent():
+    """In the same run."""
+    job = a_job(notes={"saved": b"1"})
+    job.save(2)
+    job.take()
+    job.sent()
+
+    assert job.saved() == 2
 
 
 def test_of_too_long_a_log_the_newest_lines_are_sent():

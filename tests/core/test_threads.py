@@ -73,7 +73,7 @@ def test_a_thread_is_used_again(threads: Threads) -> None:
     async def story() -> None:
         for _ in range(10):
             await threads.call(int)
-            await aeventually(lambda: threads._idle._value == 1)
+            await aeventually(lambda: threads._load._calls == 0)
 
     run(story)
 

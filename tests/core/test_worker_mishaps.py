@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stanchion import Fail, Fixed, Retry, Stanchion, StanchionError, State
+from stanchion import Fail, Fixed, Retry, Stanchion, StanchionError, State, current_job
 from stanchion.engine import Engine
 from stanchion.errors import Unavailable
 from stanchion.queries import Claimed
@@ -20,7 +20,7 @@ from stanchion.worker import Worker, claiming
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.keeper.sweeping import Sweep
 from stanchion.worker.settling import PAUSES, Settler
-from support.waiting import aeventually
+from support.waiting import aeventually, eventually
 from support.workers import an_app, is_in, step, working
 from support.yielding import YieldingMemory
 
@@ -110,6 +110,109 @@ def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.Monkey
 
         assert runs == [1]
         assert (job.record.run, job.record.count("released"), job.record.count("lost")) == (2, 1, 0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+def test_a_time_limit_that_is_reached_while_the_worker_stops_is_recorded(kind: str) -> None:
+    """Its handler has left at once; the worker waits until the keeper has recorded it, with what it wrote."""
+
+    async def story() -> None:
+        app = an_app(grace=3600)
+
+        async def on_loop() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                current_job().save("at the end")
+
+        def in_thread() -> None:
+            current_job().wait_stop(20)
+            current_job().save("at the end")
+            current_job().check()
+
+        task = app.task(retries=0, timeout=0.3)(in_thread if kind == "thread" else on_loop)
+        job = task.enqueue()
+        worker = Worker(app)
+        main = asyncio.create_task(worker.main())
+        await aeventually(lambda: is_in(job, State.RUNNING))
+        await aeventually(lambda: all(run.started for run in worker._runs.values()))
+        worker.stop()
+        await asyncio.wait_for(main, 10)
+
+        assert is_in(job, State.TIMED_OUT)
+        assert worker.stuck == []
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_is_cancelled_again_ends_all_the_same() -> None:
+    """As frameworks do that cancel a scope until it has ended: no thread of its keeper is left behind."""
+
+    async def story() -> None:
+        app = an_app(grace=3600)
+
+        @app.task
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        job = endless.enqueue()
+        main = asyncio.create_task(Worker(app).main())
+        await aeventually(lambda: is_in(job, State.RUNNING))
+        while not main.done():
+            main.cancel()
+            await asyncio.sleep(0)
+
+        assert main.cancelled()
+        assert is_in(job, State.QUEUED)
+
+    asyncio.run(story())
+    ours = ("stanchion-keeper", "stanchion-sweeper", "stanchion-guard")
+    eventually(lambda: not [one for one in threading.enumerate() if one.name in ours])
+
+
+def test_a_keeper_that_cannot_start_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may start one more thread, and no other."""
+    real, left = threading.Thread.start, [1]
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name in ("stanchion-keeper", "stanchion-sweeper", "stanchion-guard"):
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        real(thread)
+
+    async def story() -> None:
+        before = asyncio.all_tasks()
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await asyncio.wait_for(Worker(an_app(), queues=["default"]).main(), 10)
+
+        assert asyncio.all_tasks() == before
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    asyncio.run(story())
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "stanchion-keeper"])
+
+
+def test_a_logger_that_raises_loses_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter or handler of the application's own."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a filter")
+
+    async def story() -> None:
+        app = an_app()
+
+        @app.task(retries=0)
+        async def failing() -> None:
+            raise ValueError
+
+        job = failing.enqueue()
+        async with working(app):
+            monkeypatch.setattr(logging.getLogger("stanchion.worker"), "handle", broken)
+            await aeventually(lambda: is_in(job, State.FAILED))
+            monkeypatch.undo()
 
     asyncio.run(story())
 

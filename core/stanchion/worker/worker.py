@@ -454,7 +454,10 @@ class Worker:
 
     def _delivered(self, delivery: "asyncio.Task[None]") -> None:
         error = None if delivery.cancelled() else delivery.exception()
-        if not self._over:
+        is_asked_to = (
+            delivery.cancelled() and delivery.cancelling()
+        )  # as `asyncio.run` does with all at its end
+        if not self._over and not is_asked_to:
             self._fail(f"outcomes can no longer be recorded: {error!r}")
 
     def _blocked(self, silent: float) -> None:
@@ -488,7 +491,7 @@ class Worker:
 
 
 def _last_report(run: Run) -> Report:
-    """Return what is said of a run whose handler did not end: its time-out, if that is why, or that it is handed back."""
+    """Return what is said of a run whose handler did not end: its time-out, or that it is handed back."""
     if run.stop is StopReason.TIMEOUT:
         return timed_out(run)
     return Report(run.record, handed_back(run), policy_of(run.record.spec))
