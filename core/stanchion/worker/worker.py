@@ -453,12 +453,10 @@ class Worker:
         _log.critical("worker %s ends: %s", self.name, why)
 
     def _delivered(self, delivery: "asyncio.Task[None]") -> None:
+        if self._over or (delivery.cancelled() and delivery.cancelling()):
+            return  # it was asked to end, by us or as `asyncio.run` does with every task at its end
         error = None if delivery.cancelled() else delivery.exception()
-        is_asked_to = (
-            delivery.cancelled() and delivery.cancelling()
-        )  # as `asyncio.run` does with all at its end
-        if not self._over and not is_asked_to:
-            self._fail(f"outcomes can no longer be recorded: {error!r}")
+        self._fail(f"outcomes can no longer be recorded: {error!r}")
 
     def _blocked(self, silent: float) -> None:
         """On the guard's thread: end the process if its loop is blocked for good, and it belongs to the worker."""
