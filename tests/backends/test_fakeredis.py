@@ -38,6 +38,10 @@ class OnFakeRedis(BackendSuite):
     def reopen(self, backend: Backend, namespace: str) -> Backend:
         return self.reopen_at(namespace)
 
+    def damage(self, backend: Backend, job_id: str) -> bool:
+        queue, _, key = job_id.partition(":")
+        return bool(self.client.hdel(f"{self.namespace}:{{{queue}}}:j:{key}", "S"))
+
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
 

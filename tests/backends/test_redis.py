@@ -32,6 +32,10 @@ class OnRedis(BackendSuite):
     def address(self, backend: Backend) -> tuple[str, str]:
         return self.url, self.namespace
 
+    def damage(self, backend: Backend, job_id: str) -> bool:
+        queue, _, key = job_id.partition(":")
+        return bool(self.client.hdel(f"{self.namespace}:{{{queue}}}:j:{key}", "S"))
+
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ class OnSqlite(BackendSuite):
 
     def connect(self, backend: Backend) -> sqlite3.Connection:
         return sqlite3.connect(self.path)
+
+    def damage(self, backend: Backend, job_id: str) -> bool:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(
+                "UPDATE stanchion_jobs SET spec = 7 WHERE key = ?", (job_id.partition(":")[2],)
+            )
+        return True
 
     def dump(self, backend: Backend) -> Any:
         connection = sqlite3.connect(self.path)

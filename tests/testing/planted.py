@@ -43,6 +43,10 @@ class Unbroken(MemoryBackend):
         self.seen: dict[str, Any] = {}
         """What a broken one remembers."""
 
+    def hurt(self, job_id: str) -> bool:
+        """Damage a record, if that can be done."""
+        return False
+
     def asked(self, found: Record, change: Change) -> Change:
         """What is made of a change before it is looked at."""
         return change

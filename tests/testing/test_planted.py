@@ -19,6 +19,7 @@ from testing import (  # noqa: F401 - importing plants the bugs
     planted_bounds,
     planted_changes,
     planted_claims,
+    planted_damage,
     planted_inserts,
     planted_lives,
     planted_reading,
@@ -43,6 +44,9 @@ class Planted(BackendSuite):
     SIZE = 250
     QUEUES = 20
     STORIES = 5
+
+    def damage(self, backend: Unbroken, job_id: str) -> bool:
+        return backend.hurt(job_id)
 
     @pytest.fixture
     def backend(self, variant: type[Unbroken], clock: VirtualClock) -> Iterator[Unbroken]:

@@ -21,7 +21,8 @@ begin with one. After every test the store is checked for damage and for the inv
 moves by the injected clock. What needs a capability that the backend lacks is skipped, and says so.
 
 Hooks to override: `reopen`, to show that namespaces are kept apart; `address`, so that other processes come to
-the same store; `connect`, to join transactions; `dump`, to compare stores byte for byte. An async backend is put
+the same store; `connect`, to join transactions; `damage`, to show what a damaged record does; `dump`, to compare
+stores byte for byte. An async backend is put
 to the same claims by `blocking`.
 """
 
@@ -37,6 +38,7 @@ from stanchion.testing.conformance.applying import Applying  # noqa: E402 - asse
 from stanchion.testing.conformance.blocking import blocking  # noqa: E402
 from stanchion.testing.conformance.bounding import Bounding  # noqa: E402
 from stanchion.testing.conformance.claiming import Claiming  # noqa: E402
+from stanchion.testing.conformance.damaging import Damaging  # noqa: E402
 from stanchion.testing.conformance.dying import Dying  # noqa: E402
 from stanchion.testing.conformance.ground import Ground, unchecked  # noqa: E402
 from stanchion.testing.conformance.growing import Growing  # noqa: E402
@@ -94,7 +96,7 @@ class Concurrent(Racing, Crowding, Sharing):
     """What still holds when threads and processes race."""
 
 
-class Hostile(Repeating, Lives, Lagging, Dying):
+class Hostile(Repeating, Lives, Damaging, Lagging, Dying):
     """What still holds when answers are lost, processes die, and runs come back too late."""
 
 

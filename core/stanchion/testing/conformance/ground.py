@@ -58,6 +58,14 @@ class Ground:
         """
         return None
 
+    def damage(self, backend: Backend, job_id: str) -> bool:
+        """Damage a job's record behind the backend's back, so that it cannot be read any more.
+
+        Returns:
+            `True` if that was done; `False`, unless overridden, where a record cannot be damaged.
+        """
+        return False
+
     def dump(self, backend: Backend) -> Any:
         """Everything in the store, to be compared; as much as the contract shows, unless overridden."""
         return everything(backend)
