@@ -74,16 +74,17 @@ def test_whatever_is_raised_inside_a_transaction_nothing_of_it_stays(error: type
     """And the connection can be used again."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("CREATE TABLE numbers (number)")
+        cursor = connection.cursor()
 
         def insert(number: int, error: type[BaseException] | None = None) -> None:
-            connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+            cursor.execute("INSERT INTO numbers VALUES (?)", (number,))
             if error is not None:
                 raise error
 
         with pytest.raises(error):
-            transact(connection, 0, lambda _: insert(1, error))
+            transact(cursor, 0, lambda _: insert(1, error))
         still_open = connection.in_transaction
-        transact(connection, 0, lambda _: insert(2))
+        transact(cursor, 0, lambda _: insert(2))
 
         assert not still_open
         assert connection.execute("SELECT number FROM numbers").fetchall() == [(2,)]
