@@ -142,7 +142,7 @@ class Turns:
 
     A `KeyboardInterrupt` may strike between any two steps of Python's own semaphores: their lock then stays held,
     or a permit is never given back. Here each step is one of C's. A turn that was lost on its way leaves its
-    reference dead, and is made anew when all others are taken.
+    reference dead (where a cycle keeps it: once that is collected), and is made anew when all others are taken.
     """
 
     def __init__(self, count: int) -> None:

@@ -1,5 +1,6 @@
 """A Ctrl-C in a call on a SQLite file, wherever it comes: the process and all others can go on."""
 
+import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from stanchion_sqlite import SqliteBackend, forks
 from support.interrupts import interrupted
 from support.sqlite_deeds import backend_on
 from support.sqlite_files import trouble_with
+
+# What was just opened, here or in Python's own library, and then interrupted, is closed by Python with a warning.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 ZERO: Final = timedelta(0)
 
@@ -52,6 +56,13 @@ ACTS: Final[dict[str, Callable[[SqliteBackend], Any]]] = {
     "wait": lambda backend: backend.wait([QUEUE], ZERO),
     "watch": _hear,
 }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """What was left to Python is closed before the next test, which would be blamed for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -115,7 +126,6 @@ def _after() -> None:
     forks._after(in_child=False)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # what was just opened is closed by Python
 def test_an_interrupted_opening_can_be_done_again(path: Path, thread: ThreadPoolExecutor) -> None:
     """The tables are there or not, and the next call makes them."""
     places = 0
