@@ -153,7 +153,7 @@ def test_an_async_call_ends_at_its_deadline_as_well() -> None:
 
 @contextmanager
 def interrupted(at: int) -> Iterator[Callable[[], bool]]:
-    """Raise KeyboardInterrupt before the bytecode of this number that the module of connections executes.
+    """Raise KeyboardInterrupt before the bytecode (or line) of this number that the module of connections executes.
 
     Whether it was raised.
     """
@@ -163,8 +163,10 @@ def interrupted(at: int) -> Iterator[Callable[[], bool]]:
         nonlocal left, raised
         if frame.f_code.co_filename != connections.__file__:
             return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
+        frame.f_trace_opcodes = step == "opcode"
+        if event == "call":
+            sys.settrace(trace)  # else Python 3.12 tells of no bytecode of a function's first call
+        if event == step:
             left -= 1
             if left == 0:
                 raised = True
@@ -172,7 +174,8 @@ def interrupted(at: int) -> Iterator[Callable[[], bool]]:
         return trace
 
     before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # else Python 3.12 tells of none in a function's first call
+    # Python 3.12 dies of a segmentation fault where bytecodes are traced beside coverage.
+    step = "line" if before is not None and sys.version_info[:2] == (3, 12) else "opcode"
     sys.settrace(trace)
     try:
         yield lambda: raised
@@ -182,9 +185,7 @@ def interrupted(at: int) -> Iterator[Callable[[], bool]]:
         sys.settrace(before)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::ResourceWarning"
-)  # what was about to be disconnected is closed by Python
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python closes what was about to be disconnected
 def test_no_interrupt_upsets_a_lane(backend: RedisBackend) -> None:
     """Wherever it strikes: afterwards as many calls can be made as before, and each gets its own reply."""
     lane = backend._lane
@@ -198,7 +199,7 @@ def test_no_interrupt_upsets_a_lane(backend: RedisBackend) -> None:
 
         assert lane.send("ECHO", f"after {at}") == f"after {at}".encode()
 
-    assert at > CONNECTIONS
+    assert at > 20
     gc.collect()  # an interrupt while an exception was let go of leaves a cycle, which may keep a turn so long
     assert len([lane._turns.take(0) for _ in range(CONNECTIONS)]) == CONNECTIONS
 
