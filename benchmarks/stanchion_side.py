@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stanchion import Stanchion, Task
-from stanchion.backend import HasAsync
+from stanchion.contract.backend import HasAsync
 from stanchion.worker import Worker
 
 PAYLOAD = "x" * (100 - len('{"payload":""}'))

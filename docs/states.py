@@ -1,4 +1,4 @@
-"""Writes docs/states.md, the picture of the state machine, from the table in `stanchion.states`.
+"""Writes docs/states.md, the picture of the state machine, from the table in `stanchion.model.states`.
 
 `python docs/states.py` writes it; with `--check` it only says whether the file is as it should be.
 """
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from stanchion.states import FINAL, FIRST, GONE, MOVES, Event, State
+from stanchion.model.states import FINAL, FIRST, GONE, MOVES, Event, State
 
 PAGE: Final = Path(__file__).with_name("states.md")
 
 INTRODUCTION: Final = """\
-<!-- Written by docs/states.py from the table in core/stanchion/states.py. Change that, then run the script. -->
+<!-- Written by docs/states.py from the table in core/stanchion/model/states.py. Change that, then run the script. -->
 # States
 
 A job is in exactly one state. What happens to it is an event, and the table below says where each event may lead

@@ -1,7 +1,7 @@
 """The memory backend of Stanchion: `memory://`, for tests and for work that may be lost with its process."""
 
-from stanchion.backend import Clock
-from stanchion.config import redacted
+from stanchion.contract.backend import Clock
+from stanchion.contract.opening import redacted
 from stanchion.errors import ConfigError
 from stanchion_memory.backend import MemoryBackend
 

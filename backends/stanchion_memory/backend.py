@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from stanchion.backend import Clock, Limits, Topic, topic_of
-from stanchion.changes import (
+from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
+from stanchion.contract.backend import Clock, Limits, Topic, topic_of
+from stanchion.errors import BackendError
+from stanchion.model.changes import (
     Applied,
     Change,
     Refused,
@@ -18,11 +20,10 @@ from stanchion.changes import (
     remembered,
     whole,
 )
-from stanchion.errors import BackendError
-from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
-from stanchion.queues import QueueSettings
-from stanchion.states import SWEPT, WAITING, State
+from stanchion.model.ids import split_id
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import SWEPT, WAITING, State
 from stanchion_memory.store import Shelf, cursor_of, place_of
 
 LIMITS: Final = Limits(batch=100, local=True)
@@ -210,7 +211,7 @@ class MemoryBackend:
             return CheckPage(findings=faults, cursor=None)
 
     def watch(self, queues: Sequence[str], topic: Topic) -> "MemoryWatch":
-        """See `stanchion.backend.WatchesJobs`."""
+        """See `stanchion.contract.backend.WatchesJobs`."""
         with self._open():
             watch = MemoryWatch(self, frozenset(queues), topic)
             self._watches.add(watch)
@@ -245,7 +246,7 @@ class MemoryBackend:
 
 
 class MemoryWatch:
-    """See `stanchion.backend.Watch`."""
+    """See `stanchion.contract.backend.Watch`."""
 
     def __init__(self, backend: MemoryBackend, queues: frozenset[str], topic: Topic) -> None:
         self._backend, self.queues, self.topic = backend, queues, topic

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from stanchion.jobs import Record
-from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, State
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Record
+from stanchion.model.states import FINAL, State
 
 Place = tuple[int, int, str]
 """Where a record stands in an index; its id is the last part."""

@@ -4,7 +4,7 @@ A URL is as redis-py takes it: `redis://[user:password@]host[:port][/database]`.
 server that deletes jobs when its memory is full. See `scripts/shared.lua` for the layout of the keys.
 """
 
-from stanchion.backend import Clock
+from stanchion.contract.backend import Clock
 from stanchion_redis.backend import RedisBackend
 
 __all__ = ["RedisBackend", "open"]

@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from stanchion.backend import Clock, Limits, Topic
-from stanchion.changes import Applied, Change, Refused
+from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Inserted, Page
+from stanchion.contract.backend import Clock, Limits, Topic
 from stanchion.errors import BackendError
-from stanchion.jobs import Item, Record
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Inserted, Page
-from stanchion.queues import QueueSettings
-from stanchion.states import State
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import State
 from stanchion_redis.connections import DEADLINE, AsyncLane, Clients, Lane
 from stanchion_redis.lua import SCRIPTS
 from stanchion_redis.operations import LIMITS, Operations, Script, Sent
@@ -94,7 +94,7 @@ class RedisBackend:
         return self._run(self._operations.queues())
 
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """See `stanchion.backend.Quarantines`."""
+        """See `stanchion.contract.backend.Quarantines`."""
         return self._run(self._operations.quarantined(queues))
 
     def configure(self, queue: str, settings: QueueSettings) -> None:
@@ -135,16 +135,16 @@ class RedisBackend:
                 end()
 
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
-        """See `stanchion.backend.WatchesJobs`."""
+        """See `stanchion.contract.backend.WatchesJobs`."""
         with translating(self._url):
             return RedisWatch(self._watching, Subscription(self._operations.keys, queues, topic))
 
     def to_async(self) -> "AsyncRedisBackend":
-        """See `stanchion.backend.HasAsync`."""
+        """See `stanchion.contract.backend.HasAsync`."""
         return AsyncRedisBackend(self)
 
     def within(self, deadline: timedelta) -> "RedisBackend":
-        """See `stanchion.backend.HasDeadlines`."""
+        """See `stanchion.contract.backend.HasDeadlines`."""
         twin = RedisBackend(
             self._url, namespace=self._namespace, clock=self._clock, deadline=deadline, clients=self._clients
         )
@@ -254,7 +254,7 @@ class AsyncRedisBackend:
         return False
 
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
-        """See `stanchion.backend.WatchesJobs`."""
+        """See `stanchion.contract.backend.WatchesJobs`."""
         with translating(self._url):
             subscription = Subscription(self._operations.keys, queues, topic)
             return await AsyncRedisWatch.open(self._watching, subscription)

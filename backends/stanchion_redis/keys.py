@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import field, frozen
 
-from stanchion.jobs import split_id
+from stanchion.model.ids import split_id
 
 
 @frozen

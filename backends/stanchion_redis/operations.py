@@ -8,14 +8,14 @@ from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
-from stanchion.backend import Clock, Limits
-from stanchion.changes import Applied, Change, Refusal, Refused, remembered
+from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
+from stanchion.contract.backend import Clock, Limits
 from stanchion.errors import BackendError, InvalidArgument
-from stanchion.jobs import Item, Record
-from stanchion.logs import logger
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page
-from stanchion.queues import QueueSettings, check_name
-from stanchion.states import State
+from stanchion.errors.logs import logger
+from stanchion.model.changes import Applied, Change, Refusal, Refused, remembered
+from stanchion.model.queues import QueueSettings, check_name
+from stanchion.model.records import Item, Record
+from stanchion.model.states import State
 from stanchion_redis.keys import Keys, grouped
 from stanchion_redis.wire import (
     Argument,

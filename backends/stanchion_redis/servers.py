@@ -8,9 +8,9 @@ from typing import Final
 
 from redis import exceptions
 
-from stanchion.config import redacted
+from stanchion.contract.opening import redacted
 from stanchion.errors import BackendError, ConfigError, StanchionError, Unavailable
-from stanchion.logs import logger
+from stanchion.errors.logs import logger
 
 _log: Final = logger("stanchion.redis")
 

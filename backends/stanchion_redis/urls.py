@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from redis.connection import parse_url
 from redis.exceptions import RedisError
 
-from stanchion.config import redacted
+from stanchion.contract.opening import redacted
 from stanchion.errors import ConfigError
 
 OPTIONS: Final = frozenset(

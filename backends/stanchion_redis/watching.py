@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis import exceptions
 from redis.exceptions import RedisError
 
-from stanchion.backend import Topic
+from stanchion.contract.backend import Topic
 from stanchion_redis.connections import CONNECTIONS, PATIENCE, AllInUse, Connect, Turns, packed
 from stanchion_redis.keys import Keys
 
@@ -59,7 +59,7 @@ class Watching:
 
 
 class RedisWatch:
-    """See `stanchion.backend.Watch`."""
+    """See `stanchion.contract.backend.Watch`."""
 
     def __init__(self, watching: Watching, subscription: Subscription) -> None:
         self._watching, self._subscription = watching, subscription
@@ -134,7 +134,7 @@ class AsyncWatching:
 
 
 class AsyncRedisWatch:
-    """See `stanchion.backend.AsyncWatch`."""
+    """See `stanchion.contract.backend.AsyncWatch`."""
 
     def __init__(self, watching: AsyncWatching, subscription: Subscription) -> None:
         self._watching, self._subscription = watching, subscription

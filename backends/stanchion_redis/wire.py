@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from stanchion.backend import topic_of
-from stanchion.changes import KEEP, NOW, Change, Keep, Place
-from stanchion.jobs import Entry, Item, Record
-from stanchion.retries import Until
-from stanchion.states import State
+from stanchion.contract.backend import topic_of
+from stanchion.model.changes import KEEP, NOW, Change, Keep, Place
+from stanchion.model.policies import Until
+from stanchion.model.records import Entry, Item, Record
+from stanchion.model.states import State
 
 Argument = str | bytes
 """What goes over the wire as it is."""

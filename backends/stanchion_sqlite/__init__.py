@@ -3,8 +3,8 @@
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from stanchion.backend import Clock
-from stanchion.config import redacted
+from stanchion.contract.backend import Clock
+from stanchion.contract.opening import redacted
 from stanchion.errors import ConfigError
 from stanchion_sqlite.backend import SqliteBackend
 

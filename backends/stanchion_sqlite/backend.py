@@ -10,12 +10,24 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from stanchion.backend import Clock, Limits, Topic
-from stanchion.changes import Applied, Change, Refused, remembered, whole
-from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room, size_of
-from stanchion.queues import QueueSettings
-from stanchion.states import SWEPT, State
+from stanchion.contract.answers import (
+    CheckPage,
+    Claimed,
+    Counts,
+    Due,
+    Fault,
+    Finding,
+    Inserted,
+    Page,
+    Room,
+    size_of,
+)
+from stanchion.contract.backend import Clock, Limits, Topic
+from stanchion.model.changes import Applied, Change, Refused, remembered, whole
+from stanchion.model.ids import split_id
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import SWEPT, State
 from stanchion_sqlite import forks
 from stanchion_sqlite.database import Database, statement
 from stanchion_sqlite.joining import join
@@ -61,13 +73,13 @@ class SqliteBackend:
         forks.remember(self)
 
     def within(self, deadline: timedelta) -> "SqliteBackend":
-        """See `stanchion.backend.HasDeadlines`. The twin has the same connections; closing it closes nothing."""
+        """See `stanchion.contract.backend.HasDeadlines`. It shares the connections; closing it closes nothing."""
         twin = copy(self)
         twin._patience = deadline.total_seconds()
         return twin
 
     def impatient(self) -> "SqliteBackend":
-        """See `stanchion.backend.MayWait`."""
+        """See `stanchion.contract.backend.MayWait`."""
         return self.within(timedelta(0))
 
     def before_fork(self) -> None:
@@ -88,7 +100,7 @@ class SqliteBackend:
         return self._write(names, lambda transaction: [transaction.insert(item) for item in items])
 
     def insert_joined(self, items: Sequence[Item], connection: object) -> Sequence[Inserted]:
-        """See `stanchion.backend.JoinsTransactions`."""
+        """See `stanchion.contract.backend.JoinsTransactions`."""
 
         def insert(cursor: sqlite3.Cursor) -> list[Inserted]:
             names = dict.fromkeys(split_id(item.id)[0] for item in items)
@@ -198,7 +210,7 @@ class SqliteBackend:
         return {name: {state: found.get(name, {}).get(state, 0) for state in State} for name in queues}
 
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """See `stanchion.backend.Quarantines`."""
+        """See `stanchion.contract.backend.Quarantines`."""
 
         def look(cursor: sqlite3.Cursor) -> dict[str, int]:
             there = queues_of(cursor, self._namespace, queues).items()
@@ -281,7 +293,7 @@ class SqliteBackend:
         return CheckPage(findings=findings, cursor=rows[-1][2] if len(rows) == LIMITS.batch else None)
 
     def watch(self, queues: Sequence[str], topic: Topic) -> SqliteWatch:
-        """See `stanchion.backend.WatchesJobs`."""
+        """See `stanchion.contract.backend.WatchesJobs`."""
         return SqliteWatch(self._database, self._bell, self._namespace, queues, topic)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from stanchion.backend import Topic
+from stanchion.contract.backend import Topic
 from stanchion.errors import BackendError
 from stanchion_sqlite.database import Database, statement
 
@@ -106,7 +106,7 @@ class Bell:
 
 
 class SqliteWatch:
-    """See `stanchion.backend.Watch`."""
+    """See `stanchion.contract.backend.Watch`."""
 
     def __init__(
         self, database: Database, bell: Bell, namespace: str, queues: Iterable[str], topic: Topic

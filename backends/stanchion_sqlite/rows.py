@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from stanchion.jobs import Entry, Record
-from stanchion.queries import Fault, Finding
-from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, State
+from stanchion.contract.answers import Fault, Finding
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Entry, Record
+from stanchion.model.states import FINAL, State
 
 Row = tuple[Any, ...]
 

@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
-from stanchion.backend import Topic, topic_of
-from stanchion.changes import Applied, Change, Refused, applied, created, first_refusal, promoted
-from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import Inserted, Room
-from stanchion.queues import QueueSettings
-from stanchion.states import WAITING, State
+from stanchion.contract.answers import Inserted, Room
+from stanchion.contract.backend import Topic, topic_of
+from stanchion.model.changes import Applied, Change, Refused, applied, created, first_refusal, promoted
+from stanchion.model.ids import split_id
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import WAITING, State
 from stanchion_sqlite.database import statement
 from stanchion_sqlite.news import KEPT
 from stanchion_sqlite.rows import (

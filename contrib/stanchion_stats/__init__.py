@@ -11,7 +11,7 @@ from types import MappingProxyType
 from attrs import evolve, frozen
 
 from stanchion import hookimpl
-from stanchion.jobs import Record
+from stanchion.model.records import Record
 
 __all__ = ["Stats", "TaskStats"]
 

@@ -1,6 +1,8 @@
 """Stanchion: a job queue whose backend can be changed without changing the program."""
 
-from stanchion.app import Draft, Queue, Stanchion, Task
+from stanchion.app.application import Draft, Queue, Stanchion, Task
+from stanchion.app.jobs import Job
+from stanchion.context import RunningJob, current_job
 from stanchion.errors import (
     IllegalTransition,
     JobFailed,
@@ -9,12 +11,10 @@ from stanchion.errors import (
     ResultTimeout,
     StanchionError,
 )
-from stanchion.handles import Job
-from stanchion.hookspecs import hookimpl
-from stanchion.outcomes import Cancel, Fail, Retry, Snooze
-from stanchion.retries import Exponential, Fixed
-from stanchion.running import RunningJob, current_job
-from stanchion.states import Event, State
+from stanchion.model.outcomes import Cancel, Fail, Retry, Snooze
+from stanchion.model.policies import Exponential, Fixed
+from stanchion.model.states import Event, State
+from stanchion.plugins.hookspecs import hookimpl
 
 __all__ = [
     "Cancel",

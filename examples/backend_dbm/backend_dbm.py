@@ -14,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from stanchion.backend import Clock, Limits
-from stanchion.changes import (
+from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
+from stanchion.contract.backend import Clock, Limits
+from stanchion.errors import BackendError, ConfigError
+from stanchion.model.changes import (
     Applied,
     Change,
     Refused,
@@ -26,11 +28,10 @@ from stanchion.changes import (
     promoted,
     remembered,
 )
-from stanchion.errors import BackendError, ConfigError
-from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import CheckPage, Claimed, Counts, Due, Fault, Finding, Inserted, Page, Room
-from stanchion.queues import QueueSettings
-from stanchion.states import SWEPT, WAITING, State
+from stanchion.model.ids import split_id
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import SWEPT, WAITING, State
 
 LIMITS = Limits(batch=25, local=True)
 NO_CLOCK = 1 << 53  # behind every clock
@@ -45,7 +46,7 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> "DbmBackend
 
 
 class DbmBackend:
-    """The verbs of `stanchion.backend.Backend`, whose docstrings say what each does."""
+    """The verbs of `stanchion.contract.backend.Backend`, whose docstrings say what each does."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
         self._path, self._clock = path, clock

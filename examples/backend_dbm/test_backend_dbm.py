@@ -3,7 +3,7 @@
 import pytest
 
 from backend_dbm import DbmBackend
-from stanchion.testing.conformance import Contract
+from stanchion_conformance import Contract
 
 
 class TestDbm(Contract):

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from stanchion.backend import Backend, WatchesJobs
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion.contract.backend import Backend, WatchesJobs
+from stanchion_conformance import BackendSuite, blocking
 from stanchion_redis import RedisBackend
+from stanchion_testing.clock import VirtualClock
 from support.stores import FakeClients, a_namespace, dump_of
 
 

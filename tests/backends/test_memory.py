@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite
+from stanchion_conformance import BackendSuite
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 
 
 class TestMemory(BackendSuite):

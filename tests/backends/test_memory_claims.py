@@ -1,9 +1,9 @@
 """What the memory backend keeps of claims."""
 
-from stanchion.changes import remembered
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.making import LEASE, a_claim, inserted, items
+from stanchion.model.changes import remembered
+from stanchion_conformance.making import LEASE, a_claim, inserted, items
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 
 
 def test_the_answers_to_claims_are_kept_no_longer_than_they_may_be_asked_for():

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from stanchion.backend import Backend
-from stanchion.inline import Inline
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion.contract.backend import Backend
+from stanchion.engine.async_adapter import Inline
+from stanchion_conformance import BackendSuite, blocking
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 
 
 class TestMemoryInline(BackendSuite):

@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from stanchion import Stanchion, State
-from stanchion.decisions import Completed
-from stanchion.engine import Report
+from stanchion.codec.payloads import policy_of
+from stanchion.engine.engine import Report
 from stanchion.errors import LeaseLost
-from stanchion.payloads import policy_of
-from stanchion.testing.clock import VirtualClock
+from stanchion.model.decisions import Completed
+from stanchion_testing.clock import VirtualClock
 from support.processes import Scene, a_scene
 from support.waiting import eventually
 from support.workers import is_in

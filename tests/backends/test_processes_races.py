@@ -7,13 +7,14 @@ from datetime import timedelta
 from threading import Barrier
 
 from stanchion import IllegalTransition, Job, Stanchion, State
-from stanchion.changes import Applied
-from stanchion.decisions import Beaten, CancelAsked, Completed, Failed, TimedOut
-from stanchion.engine import Report
+from stanchion.codec.payloads import policy_of
+from stanchion.engine.engine import Report
 from stanchion.errors import LeaseLost
-from stanchion.jobs import Record
-from stanchion.payloads import Failure, policy_of
-from stanchion.states import FINAL
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import Beaten, CancelAsked, Completed, Failed, TimedOut
+from stanchion.model.history import Failure
+from stanchion.model.records import Record
+from stanchion.model.states import FINAL
 
 ROUNDS = 800
 LEASE = timedelta(milliseconds=1)

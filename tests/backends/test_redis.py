@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import redis
 
-from stanchion.backend import Backend
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion.contract.backend import Backend
+from stanchion_conformance import BackendSuite, blocking
 from stanchion_redis import RedisBackend
+from stanchion_testing.clock import VirtualClock
 from support.stores import dump_of, own_namespace
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from stanchion.backend import Topic
+from stanchion.contract.backend import Topic
 from stanchion.errors import Unavailable
-from stanchion.states import State
-from stanchion.testing.conformance.making import QUEUE, change, taken
+from stanchion.model.states import State
+from stanchion_conformance.making import QUEUE, change, taken
 from stanchion_redis import RedisBackend, connections
 from stanchion_redis.connections import CONNECTIONS, Lane, Turns
 from support.proxy import Proxy, a_proxy

@@ -13,12 +13,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanchion.backend import Topic
-from stanchion.changes import Applied
 from stanchion.cli.commands import stanchion
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.making import (
+from stanchion.contract.backend import Topic
+from stanchion.model.changes import Applied
+from stanchion.model.states import State
+from stanchion_conformance.making import (
     a_claim,
     an_item,
     change,
@@ -31,6 +30,7 @@ from stanchion.testing.conformance.making import (
 )
 from stanchion_redis import RedisBackend
 from stanchion_redis.wire import claimed, record
+from stanchion_testing.clock import VirtualClock
 from support.stores import own_namespace
 
 MAIL = "mail"

@@ -12,8 +12,8 @@ import redis
 
 from stanchion import Stanchion, State
 from stanchion.errors import BackendError, ConfigError, ResultTimeout, StanchionError, Unavailable
-from stanchion.testing.conformance.making import an_item, inserted
 from stanchion.worker import Worker
+from stanchion_conformance.making import an_item, inserted
 from stanchion_redis import RedisBackend
 from stanchion_redis.connections import CONNECTIONS
 from support.servers import free_port, own_server

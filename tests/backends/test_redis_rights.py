@@ -9,12 +9,13 @@ import pytest
 import redis
 
 from stanchion import Stanchion
-from stanchion.backend import Topic
-from stanchion.decisions import Beaten, Failed
-from stanchion.engine import Report
+from stanchion.codec.payloads import policy_of
+from stanchion.contract.backend import Topic
+from stanchion.engine.engine import Report
 from stanchion.errors import BackendError
-from stanchion.payloads import Failure, policy_of
-from stanchion.states import State
+from stanchion.model.decisions import Beaten, Failed
+from stanchion.model.history import Failure
+from stanchion.model.states import State
 from support.servers import own_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis.md"

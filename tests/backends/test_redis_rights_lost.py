@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import redis
 
-from stanchion.backend import Backend
+from stanchion.contract.backend import Backend
 from stanchion.errors import BackendError
-from stanchion.queues import QueueSettings
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import (
+from stanchion.model.queues import QueueSettings
+from stanchion.model.states import State
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import (
     a_change,
     a_claim,
     an_item,
@@ -29,6 +28,7 @@ from stanchion.testing.conformance.making import (
     the,
 )
 from stanchion_redis import RedisBackend
+from stanchion_testing.clock import VirtualClock
 from support.servers import own_server
 
 SCRIPTS = {

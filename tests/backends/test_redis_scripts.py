@@ -11,15 +11,14 @@ import pytest
 import redis
 from redis.cluster import key_slot
 
-from stanchion.backend import Backend
-from stanchion.changes import Applied, Refusal, Refused
+from stanchion.contract.answers import Fault, Finding
+from stanchion.contract.backend import Backend
 from stanchion.errors import BackendError
-from stanchion.queries import Fault, Finding
-from stanchion.queues import QueueSettings
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import blocking
-from stanchion.testing.conformance.making import (
+from stanchion.model.changes import Applied, Refusal, Refused
+from stanchion.model.queues import QueueSettings
+from stanchion.model.states import State
+from stanchion_conformance import blocking
+from stanchion_conformance.making import (
     a_change,
     a_claim,
     an_item,
@@ -32,6 +31,7 @@ from stanchion.testing.conformance.making import (
     the,
 )
 from stanchion_redis import RedisBackend
+from stanchion_testing.clock import VirtualClock
 from support.stores import dump_of, own_namespace
 from support.stores import keys_of as stored_keys
 

@@ -10,21 +10,30 @@ from datetime import datetime, timedelta
 import pytest
 import redis
 
-from stanchion.backend import Backend
-from stanchion.changes import NOW, Applied
-from stanchion.decisions import Beaten, CancelAsked, Completed, Deleted, Failed, Released, Signal, decide
+from stanchion.contract.backend import Backend
 from stanchion.errors import BackendError, ConfigError, Unavailable
-from stanchion.payloads import Failure
-from stanchion.retries import Policy
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import blocking
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import LEASE, a_claim, an_item, change, inserted, items, taken, the
+from stanchion.model.changes import NOW, Applied
+from stanchion.model.decisions import (
+    Beaten,
+    CancelAsked,
+    Completed,
+    Deleted,
+    Failed,
+    Released,
+    Signal,
+    decide,
+)
+from stanchion.model.history import Failure
+from stanchion.model.policies import Policy
+from stanchion.model.states import State
+from stanchion_conformance import blocking
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import LEASE, a_claim, an_item, change, inserted, items, taken, the
 from stanchion_redis import RedisBackend
 from stanchion_redis.backend import AsyncRedisBackend
 from stanchion_redis.servers import Inspection
 from stanchion_redis.wire import from_ms
+from stanchion_testing.clock import VirtualClock
 from support.servers import free_port, own_server
 from support.stores import dump_of
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stanchion.backend import Backend
-from stanchion.inline import Inline
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite, blocking
+from stanchion.contract.backend import Backend
+from stanchion.engine.async_adapter import Inline
+from stanchion_conformance import BackendSuite, blocking
 from stanchion_sqlite import SqliteBackend
+from stanchion_testing.clock import VirtualClock
 
 CONTENT = {
     "stanchion_queues": "id, namespace, name, settings",  # any place may be skipped, and wakes are hints

@@ -10,11 +10,11 @@ from typing import Any, Final
 import pytest
 
 from stanchion import State
-from stanchion.changes import Refusal, Refused
-from stanchion.queries import Fault, Finding
-from stanchion.queues import QueueSettings
-from stanchion.testing.conformance.invariants import findings, listed
-from stanchion.testing.conformance.making import (
+from stanchion.contract.answers import Fault, Finding
+from stanchion.model.changes import Refusal, Refused
+from stanchion.model.queues import QueueSettings
+from stanchion_conformance.invariants import findings, listed
+from stanchion_conformance.making import (
     QUEUE,
     a_change,
     a_claim,

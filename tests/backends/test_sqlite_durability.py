@@ -10,9 +10,9 @@ import pytest
 from attrs import frozen
 
 import stanchion_sqlite
-from stanchion.backend import Backend
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import QUEUE
+from stanchion.contract.backend import Backend
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import QUEUE
 from support.hands import hands
 from support.sqlite_deeds import backend_on
 from support.sqlite_files import trouble_with

@@ -10,12 +10,12 @@ import pytest
 
 import stanchion_sqlite
 from stanchion import Stanchion, State
-from stanchion.changes import remembered
 from stanchion.errors import BackendError, ConfigError
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import LEASE, QUEUE, a_claim, an_item, inserted, items, keys_of
+from stanchion.model.changes import remembered
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import LEASE, QUEUE, a_claim, an_item, inserted, items, keys_of
 from stanchion_sqlite import SqliteBackend, tables
+from stanchion_testing.clock import VirtualClock
 from support.hands import hands
 from support.sqlite_deeds import backend_on, make
 from support.sqlite_files import asked, tables_of, trouble_with

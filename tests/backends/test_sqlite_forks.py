@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stanchion.testing.conformance.invariants import broken
+from stanchion_conformance.invariants import broken
 from support.hands import Hand, hands
 from support.sqlite_deeds import backend_on
 from support.sqlite_files import trouble_with

@@ -13,9 +13,9 @@ from typing import Any, Final
 import pytest
 
 from stanchion import State
-from stanchion.backend import Topic
-from stanchion.queues import QueueSettings
-from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, change, inserted
+from stanchion.contract.backend import Topic
+from stanchion.model.queues import QueueSettings
+from stanchion_conformance.making import QUEUE, a_claim, an_item, change, inserted
 from stanchion_sqlite import SqliteBackend, forks
 from support.interrupts import interrupted
 from support.sqlite_deeds import backend_on

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from stanchion import Job, Stanchion, State
-from stanchion.app import Draft
+from stanchion.app.application import Draft
 from stanchion.errors import BackendError, InvalidArgument, Unavailable, Unsupported
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import an_item
-from stanchion.testing.kit import Kit
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import an_item
+from stanchion_testing.kit import Kit
 from support.hands import hands
 from support.sqlite_files import asked, tables_of
 from support.waiting import aeventually

@@ -15,12 +15,12 @@ import pytest
 from attrs import frozen
 
 from stanchion import State
-from stanchion.backend import Backend
-from stanchion.jobs import Record
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.invariants import broken, unlived
-from stanchion.testing.conformance.making import QUEUE
+from stanchion.contract.backend import Backend
+from stanchion.model.records import Record
+from stanchion_conformance.invariants import broken, unlived
+from stanchion_conformance.making import QUEUE
 from stanchion_sqlite import SqliteBackend
+from stanchion_testing.clock import VirtualClock
 from support.hands import Fork, Hand, hands
 from support.sqlite_deeds import backend_on, engine_on, settle
 from support.sqlite_files import tables_of, trouble_with

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from stanchion import Stanchion, State, current_job
-from stanchion.engine import Engine
+from stanchion.engine.async_adapter import Inline
+from stanchion.engine.engine import Engine
+from stanchion.engine.operations import Steps
 from stanchion.errors import Busy, Unavailable
-from stanchion.inline import Inline
-from stanchion.plugins import Plugins
-from stanchion.queues import QueueSettings
-from stanchion.steps import Steps
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
+from stanchion.model.queues import QueueSettings
+from stanchion.plugins.manager import Plugins
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
 from stanchion_sqlite import SqliteBackend, database
 from support.hands import Hand, hands
 from support.sqlite_deeds import backend_on, engine_on, settle

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stanchion.errors import BackendError
-from stanchion.testing.conformance.making import QUEUE, an_item, inserted, keys_of
+from stanchion_conformance.making import QUEUE, an_item, inserted, keys_of
 from stanchion_sqlite import SqliteBackend, locks
 from support.hands import Hand, hands
 from support.sqlite_deeds import backend_on, keys, make

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stanchion.engine import Engine
+from stanchion.engine.engine import Engine
 from stanchion.errors import BackendError
-from stanchion.plugins import Plugins
-from stanchion.testing.conformance.making import a_claim, an_item, inserted, items, keys_of
+from stanchion.plugins.manager import Plugins
+from stanchion_conformance.making import a_claim, an_item, inserted, items, keys_of
 from stanchion_sqlite import SqliteBackend
 from stanchion_sqlite.connections import transact
 

@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 import pytest
 
 from stanchion import State
-from stanchion.backend import Topic
-from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, change, inserted
+from stanchion.contract.backend import Topic
+from stanchion_conformance.making import QUEUE, a_claim, an_item, change, inserted
 from stanchion_sqlite import SqliteBackend, news
 from stanchion_sqlite.database import Database
 from stanchion_sqlite.news import KEPT, Bell

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from stanchion import State
-from stanchion.backend import Backend
-from stanchion.states import FINAL
-from stanchion.testing.conformance.invariants import broken, listed, unlived
+from stanchion.contract.backend import Backend
+from stanchion.model.states import FINAL
+from stanchion_conformance.invariants import broken, listed, unlived
 from support.hands import PATIENCE, hands
 from support.processes import a_scene
 from support.sqlite_deeds import backend_on, engine_on

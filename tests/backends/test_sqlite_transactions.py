@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from stanchion import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.making import (
+from stanchion_conformance.making import (
     QUEUE,
     WAIT,
     a_change,
@@ -21,6 +20,7 @@ from stanchion.testing.conformance.making import (
 )
 from stanchion_sqlite import SqliteBackend
 from stanchion_sqlite.backend import LIMITS
+from stanchion_testing.clock import VirtualClock
 from support.factories import NOW
 from support.sqlite_files import asked, tables_of
 

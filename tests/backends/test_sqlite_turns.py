@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from stanchion.testing.conformance.making import an_item, inserted
+from stanchion_conformance.making import an_item, inserted
 from stanchion_sqlite import SqliteBackend, locks, turns
 from stanchion_sqlite.turns import BOTH_FREE, Turns
 from support.hands import hands

@@ -18,9 +18,9 @@ from stanchion import (
     State,
     current_job,
     hookimpl,
-    results,
 )
-from stanchion.backend import Limits
+from stanchion.contract.backend import Limits
+from stanchion.engine import waiting
 from stanchion.errors import (
     BackendError,
     ConfigError,
@@ -29,8 +29,8 @@ from stanchion.errors import (
     QueueNotEmpty,
     UniqueHeld,
 )
-from stanchion.queues import QueueSettings
-from stanchion.testing.clock import VirtualClock
+from stanchion.model.queues import QueueSettings
+from stanchion_testing.clock import VirtualClock
 from support.workers import Witness, an_app, drain, step
 
 
@@ -282,7 +282,7 @@ def test_a_result_is_restored_by_its_type(app):
 
 def test_a_result_is_waited_for(add, app, monkeypatch):
     """The end of the job wakes whoever waits, without asking again and again."""
-    monkeypatch.setattr(results, "POLL", timedelta(hours=1))
+    monkeypatch.setattr(waiting, "POLL", timedelta(hours=1))
     job = add.enqueue(1)
     worker = threading.Thread(target=drain, args=(app,))
     worker.start()
@@ -309,7 +309,7 @@ def test_a_result_is_had_where_no_watch_can_be_had(add, app, monkeypatch):
 
 def test_a_result_can_be_awaited(add, app, monkeypatch):
     """By the loop that the worker runs on, too."""
-    monkeypatch.setattr(results, "POLL", timedelta(hours=1))
+    monkeypatch.setattr(waiting, "POLL", timedelta(hours=1))
 
     async def main():
         job = await add.aenqueue(1)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanchion.changes import (
+from stanchion.codec.payloads import policy_of
+from stanchion.errors import IllegalTransition
+from stanchion.model.changes import (
     KEEP,
     LIST_LENGTH,
     Place,
@@ -17,13 +19,11 @@ from stanchion.changes import (
     instant,
     stamp,
 )
-from stanchion.changes import NOW as STAMP
-from stanchion.decisions import decide
-from stanchion.errors import IllegalTransition
-from stanchion.jobs import Entry
-from stanchion.payloads import policy_of
-from stanchion.retries import Policy
-from stanchion.states import FINAL, State
+from stanchion.model.changes import NOW as STAMP
+from stanchion.model.decisions import decide
+from stanchion.model.policies import Policy
+from stanchion.model.records import Entry
+from stanchion.model.states import FINAL, State
 from support.factories import LATER, LEASE, NOW, a_change, a_record, a_spec, signals
 
 RUNNING = a_record(State.RUNNING, revision=3)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stanchion import Stanchion, config
-from stanchion.config import Config, open_backend, redacted
+from stanchion import Stanchion
+from stanchion.app.config import Config
+from stanchion.contract import opening
+from stanchion.contract.opening import GROUP, open_backend, redacted
 from stanchion.errors import ConfigError, InvalidArgument
 from stanchion_memory import MemoryBackend
 
@@ -275,8 +277,8 @@ def test_an_unknown_scheme_names_the_known_ones(url):
 
 def test_a_missing_extra_answers_with_the_command_that_installs_it(monkeypatch):
     """A backend whose driver is not there fails when it is imported."""
-    broken = EntryPoint("lamp", "stanchion_lamp:open", config.GROUP)
-    monkeypatch.setattr(config, "installed", lambda group: {"lamp": broken})
+    broken = EntryPoint("lamp", "stanchion_lamp:open", GROUP)
+    monkeypatch.setattr(opening, "installed", lambda group: {"lamp": broken})
 
     with pytest.raises(ConfigError, match=r"^lamp:// needs more: python -m pip install 'stanchion\[lamp\]'$"):
         open_backend("lamp://", "stanchion")

@@ -6,9 +6,10 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from stanchion.changes import KEEP, REPEATED, Place
-from stanchion.changes import NOW as STAMP
-from stanchion.decisions import (
+from stanchion.errors import IllegalTransition
+from stanchion.model.changes import KEEP, REPEATED, Place
+from stanchion.model.changes import NOW as STAMP
+from stanchion.model.decisions import (
     UNKNOWN_WAIT,
     UNKNOWN_WAIT_CAP,
     Beaten,
@@ -35,11 +36,10 @@ from stanchion.decisions import (
     hand_back,
     swept,
 )
-from stanchion.errors import IllegalTransition
-from stanchion.jobs import Entry
-from stanchion.payloads import Happening, decode_list
-from stanchion.retries import Fixed, Policy
-from stanchion.states import FINAL, MOVES, State
+from stanchion.model.history import Happening, decode_list
+from stanchion.model.policies import Fixed, Policy
+from stanchion.model.records import Entry
+from stanchion.model.states import FINAL, MOVES, State
 from support.factories import LATER, LEASE, NOW, a_failure, a_record, signals
 
 POLICY = Policy(backoff=Fixed(7))

@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 
 from stanchion import Stanchion, State
 from stanchion.cli.commands import stanchion
-from stanchion.cli.demo_report import FileFailure
-from stanchion.cli.demo_run import DemoRun
-from stanchion.cli.demo_tasks import CHUNK, FileFacts, demo_app, draft, path_of, tree_of
-from stanchion.payloads import decode
+from stanchion.codec.payloads import decode
+from stanchion_demo.report import FileFailure
+from stanchion_demo.run import DemoRun
+from stanchion_demo.tasks import CHUNK, FileFacts, demo_app, draft, path_of, tree_of
 from support.workers import step
 
 

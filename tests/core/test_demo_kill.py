@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 
 from stanchion import Stanchion, StanchionError, State
 from stanchion.cli.commands import stanchion
-from stanchion.cli.demo_crew import Crew
-from stanchion.cli.demo_kill import KillRun, kill_app
-from stanchion.cli.demo_kills import KillSummary
-from stanchion.cli.demo_tasks import tree_of
-from stanchion.cli.demo_worker import Orders
-from stanchion.queries import Counts
+from stanchion.contract.answers import Counts
+from stanchion_demo.crew import Crew
+from stanchion_demo.kill import KillRun, kill_app
+from stanchion_demo.kills import KillSummary
+from stanchion_demo.tasks import tree_of
+from stanchion_demo.worker import Orders
 from support.stores import own_namespace
 from support.waiting import eventually
 

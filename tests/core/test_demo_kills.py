@@ -6,12 +6,12 @@ from io import StringIO
 from rich.console import Console
 
 from stanchion import State
-from stanchion.cli.demo_face import draw
-from stanchion.cli.demo_kill import LONGEST_PACE, SPAN, pace_for
-from stanchion.cli.demo_kills import Kill, KillSummary, Recovery, run_started, waits, with_kills
-from stanchion.cli.demo_report import FileFailure, Summary
-from stanchion.jobs import Entry, Record
-from stanchion.payloads import Happening
+from stanchion.model.history import Happening
+from stanchion.model.records import Entry, Record
+from stanchion_demo.face import draw
+from stanchion_demo.kill import LONGEST_PACE, SPAN, pace_for
+from stanchion_demo.kills import Kill, KillSummary, Recovery, run_started, waits, with_kills
+from stanchion_demo.report import FileFailure, Summary
 from support.factories import NOW, a_record
 
 

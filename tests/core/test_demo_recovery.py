@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from stanchion import Stanchion, State
-from stanchion.jobs import Record
+from stanchion.model.records import Record
 from support.stores import own_namespace
 from support.waiting import eventually
 

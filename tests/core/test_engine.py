@@ -2,15 +2,15 @@
 
 import pytest
 
-from stanchion.changes import Applied, Refusal, Refused
-from stanchion.decisions import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
-from stanchion.engine import Engine, Report
+from stanchion.engine.engine import Engine, Report
 from stanchion.errors import Contended, JobNotFound, LeaseLost, Unavailable
-from stanchion.plugins import Plugins
-from stanchion.retries import Policy
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
+from stanchion.model.changes import Applied, Refusal, Refused
+from stanchion.model.decisions import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
+from stanchion.model.policies import Policy
+from stanchion.model.states import State
+from stanchion.plugins.manager import Plugins
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 from support.factories import LEASE, a_failure, an_item
 from support.workers import Witness
 

@@ -7,7 +7,7 @@ import pytest
 
 from stanchion import errors
 from stanchion.errors import StanchionError
-from stanchion.states import Event, State
+from stanchion.model.states import Event, State
 
 EXAMPLES = [
     (

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import pytest
 
-from stanchion import inline
-from stanchion.backend import Backend, Topic
+from stanchion.contract.answers import Inserted
+from stanchion.contract.backend import Backend, Topic
+from stanchion.engine import async_adapter as inline
+from stanchion.engine.async_adapter import Inline
 from stanchion.errors import Busy
-from stanchion.inline import Inline
-from stanchion.jobs import Item
-from stanchion.queries import Inserted
-from stanchion.states import State
-from stanchion.testing.conformance.making import a_claim, an_item, change, inserted
+from stanchion.model.records import Item
+from stanchion.model.states import State
+from stanchion_conformance.making import a_claim, an_item, change, inserted
 from stanchion_memory import MemoryBackend
 
 LONG: Final = timedelta(seconds=60)
@@ -38,7 +38,7 @@ class Waits(MemoryBackend):
         return super().insert(items)
 
     def impatient(self) -> Backend:
-        """See `stanchion.backend.MayWait`."""
+        """See `stanchion.contract.backend.MayWait`."""
         return Impatient(self)
 
 

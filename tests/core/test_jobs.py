@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.errors import InvalidArgument
-from stanchion.jobs import _KEYS, Keys, check_id, check_key, check_priority, new_key, split_id
-from stanchion.queues import check_name
-from stanchion.states import State
+from stanchion.model.ids import _KEYS, Keys, check_id, check_key, new_key, split_id
+from stanchion.model.queues import check_name
+from stanchion.model.states import State
+from stanchion.model.values import check_priority
 from support.factories import a_record
 
 NO_NAMES = [

@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 
 from stanchion import Event, Stanchion, State
-from stanchion.backend import Backend
-from stanchion.changes import Applied, Change, Refusal, Refused
-from stanchion.engine import TRIES, Engine
+from stanchion.contract.answers import Claimed, Due
+from stanchion.contract.backend import Backend
+from stanchion.engine.engine import TRIES, Engine
+from stanchion.engine.operations import ONCE
 from stanchion.errors import Unavailable
-from stanchion.queries import Claimed, Due
-from stanchion.steps import ONCE
+from stanchion.model.changes import Applied, Change, Refusal, Refused
 from stanchion.worker import Worker
 from stanchion.worker.runs import Lease, Run
 from stanchion.worker.worker import LAST_CALL

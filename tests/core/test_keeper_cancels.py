@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from stanchion.context import RunningJob, StopReason
 from stanchion.errors import JobNotFound, StanchionError
-from stanchion.running import RunningJob, StopReason
-from stanchion.states import State
+from stanchion.model.states import State
 from stanchion.worker.keeper import cancels
 from stanchion.worker.keeper.cancels import PAUSE, HearCancels
 from stanchion.worker.runs import Act, Lease, Run

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion.engine import Engine
+from stanchion.engine.engine import Engine
 from stanchion.errors import Unavailable
-from stanchion.plugins import Plugins
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
+from stanchion.model.states import State
+from stanchion.plugins.manager import Plugins
 from stanchion.worker.keeper import duties
 from stanchion.worker.keeper.duties import COMPLAINT, Complaints, DutyThread
 from stanchion.worker.keeper.guard import Guard, Pulse
 from stanchion.worker.keeper.sweeping import Ring, Sweep
 from stanchion.worker.keeper.table import Table
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 from support.factories import LEASE, an_item
 from support.waiting import eventually
 

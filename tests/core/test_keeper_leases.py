@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion.changes import Applied
-from stanchion.decisions import Beaten, Released, TimedOut
+from stanchion.context import RunningJob, StopReason
 from stanchion.errors import BackendError, Contended, LeaseLost, Unavailable
-from stanchion.retries import Policy
-from stanchion.running import RunningJob, StopReason
-from stanchion.states import Event, State
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import Beaten, Released, TimedOut
+from stanchion.model.policies import Policy
+from stanchion.model.states import Event, State
 from stanchion.worker.keeper import leases
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.keeper.leases import LetGo, RenewLeases

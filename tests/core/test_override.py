@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from stanchion import Job, Stanchion
-from stanchion.config import Config
+from stanchion.app.config import Config
+from stanchion.app.importing import application
 from stanchion.errors import BackendError, ConfigError, InvalidArgument
-from stanchion.finding import application
-from stanchion.testing.clock import VirtualClock
+from stanchion_testing.clock import VirtualClock
 from support.workers import Witness
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -162,7 +162,7 @@ def test_settings_that_are_none_were_not_given():
         ("shop", "'shop' is not <module>:<attribute>"),
         ("surely_not_there:app", "no module 'surely_not_there' on the import path; add its directory"),
         ("stanchion:nothing", "'stanchion:nothing' is no Stanchion application"),
-        ("stanchion.config:LEASE.days", "is no Stanchion application, but of type int$"),
+        ("stanchion.app.config:LEASE.days", "is no Stanchion application, but of type int$"),
         ("a b:app", "^'a b' is not the name of a module, as an import has it$"),
     ],
 )

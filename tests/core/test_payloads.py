@@ -15,28 +15,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanchion.errors import PayloadError
-from stanchion.jobs import Entry
-from stanchion.payloads import (
+from stanchion.codec.failures import LONGEST_TRACEBACK, failure_of
+from stanchion.codec.payloads import (
     DEEPEST,
     LARGEST,
-    LONGEST_MESSAGE,
-    LONGEST_TRACEBACK,
     UNREADABLE,
-    Failure,
-    Happening,
     Unreadable,
     decode,
-    decode_list,
     decode_spec,
     encode,
     encode_policy,
     encode_spec,
-    failure_of,
     policy_of,
-    text,
 )
-from stanchion.retries import LONGEST, Exponential, Fixed, Policy
+from stanchion.errors import PayloadError
+from stanchion.model.history import Failure, Happening, decode_list
+from stanchion.model.policies import LONGEST, Exponential, Fixed, Policy
+from stanchion.model.records import Entry
+from stanchion.model.values import LONGEST_MESSAGE, text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,12 +11,13 @@ from datetime import timedelta
 
 import pytest
 
-from stanchion import hookimpl, hookspecs
+from stanchion import hookimpl
+from stanchion.context import RunningJob
 from stanchion.errors import ConfigError, StanchionError
-from stanchion.plugins import Plugins
-from stanchion.retries import Policy
-from stanchion.running import RunningJob
-from stanchion.states import State
+from stanchion.model.policies import Policy
+from stanchion.model.states import State
+from stanchion.plugins import hookspecs
+from stanchion.plugins.manager import Plugins
 from support.factories import a_record, an_item
 
 ARGUMENTS = {

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion import results
+from stanchion.engine import waiting as results
+from stanchion.engine.operations import Call, Pause
+from stanchion.engine.waiting import POLL, POLL_BLIND, ended
 from stanchion.errors import BackendError, JobNotFound, ResultTimeout
-from stanchion.results import POLL, POLL_BLIND, ended
-from stanchion.states import State
-from stanchion.steps import Call, Pause
+from stanchion.model.states import State
 from stanchion_memory import MemoryBackend
 from support.factories import NOW, a_record
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.errors import InvalidArgument
-from stanchion.retries import LONGEST, Exponential, Fixed, Policy, duration
+from stanchion.model.policies import LONGEST, Exponential, Fixed, Policy, duration
 
 
 @pytest.mark.parametrize("value", [90, 90.0, timedelta(minutes=1.5)])

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stanchion.app.signatures import Signature
+from stanchion.app.tasks import Definition
+from stanchion.codec.payloads import decode, encode
 from stanchion.errors import ConfigError, PayloadError
-from stanchion.payloads import decode, encode
-from stanchion.signatures import Signature
-from stanchion.tasks import Definition
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from stanchion import Cancel, Fail, Retry, Snooze, StanchionError, current_job
+from stanchion.context import LOGGED, Progress, RunningJob, StopReason
 from stanchion.errors import InvalidArgument, PayloadError, Stopped
-from stanchion.retries import Policy
-from stanchion.running import LOGGED, Progress, RunningJob, StopReason
-from stanchion.states import State
+from stanchion.model.policies import Policy
+from stanchion.model.states import State
 from support.factories import a_record
 from support.waiting import eventually
 

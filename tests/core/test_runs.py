@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from stanchion.retries import Policy
-from stanchion.running import RunningJob, StopReason
-from stanchion.states import State
+from stanchion.context import RunningJob, StopReason
+from stanchion.model.policies import Policy
+from stanchion.model.states import State
 from stanchion.worker.runs import MOVES, Act, Lease, Phase, Run, monotonic
 from support.factories import a_record
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion.changes import Applied
-from stanchion.decisions import Completed, Failed, Released
 from stanchion.errors import BackendError, Contended, LeaseLost, Unavailable
-from stanchion.states import Event, State
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import Completed, Failed, Released
+from stanchion.model.states import Event, State
 from stanchion.worker import settling
 from stanchion.worker.runs import Act, Lease, Run
 from stanchion.worker.settling import Settler, size_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stanchion.states import FINAL, FIRST, GONE, MOVES, Event, State
+from stanchion.model.states import FINAL, FIRST, GONE, MOVES, Event, State
 
 ROOT = Path(__file__).parents[2]
 PAIRS = [(state, event) for state in State for event in Event]

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from stanchion.engine.operations import ONCE, Call, Pause, adrive, drive
 from stanchion.errors import BackendError, Busy, Unavailable
-from stanchion.steps import ONCE, Call, Pause, adrive, drive
 
 NO_PAUSES = (0.0, 0.0, None)
 

@@ -10,12 +10,12 @@ import attrs
 import pytest
 
 from stanchion import Cancel, Fail, Retry, Snooze
+from stanchion.app.signatures import Signature
+from stanchion.app.tasks import Definition, Options
+from stanchion.codec.payloads import Unreadable, policy_of
 from stanchion.errors import ConfigError, InvalidArgument, PayloadError
-from stanchion.payloads import Unreadable, policy_of
-from stanchion.retries import Fixed, Policy
-from stanchion.signatures import Signature
-from stanchion.states import State
-from stanchion.tasks import Definition, Options
+from stanchion.model.policies import Fixed, Policy
+from stanchion.model.states import State
 
 NAN = float("nan")
 

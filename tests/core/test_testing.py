@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from stanchion.errors import InvalidArgument
-from stanchion.states import State
-from stanchion.testing.clock import START, VirtualClock
-from stanchion.testing.conformance.invariants import broken
-from stanchion.testing.conformance.making import an_item, in_states, inserted
+from stanchion.model.states import State
+from stanchion_conformance.invariants import broken
+from stanchion_conformance.making import an_item, in_states, inserted
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import START, VirtualClock
 
 
 def test_the_clock_stands_still_until_it_is_moved() -> None:

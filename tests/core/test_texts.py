@@ -13,12 +13,12 @@ import stanchion
 import stanchion_redis
 import stanchion_sqlite
 from stanchion import Stanchion, StanchionError
-from stanchion.handles import Job
-from stanchion.logs import LONGEST, logger
-from stanchion.retries import Policy
-from stanchion.running import RunningJob
-from stanchion.states import Event, State
-from stanchion.texts import clipped, shown
+from stanchion.app.jobs import Job
+from stanchion.context import RunningJob
+from stanchion.errors.logs import LONGEST, logger
+from stanchion.errors.texts import clipped, shown
+from stanchion.model.policies import Policy
+from stanchion.model.states import Event, State
 from support.factories import a_record
 
 EVIL = "x\r\n2026-01-01 CRITICAL stanchion.worker: forged \x1b[2J\x9b31m\u202egnp.exe\x07"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from stanchion.threads import Threads
+from stanchion.engine.threads import Threads
 from support.waiting import aeventually, eventually
 
 NAME = "of a test"
@@ -180,7 +180,7 @@ def test_threads_end_that_nobody_needs(how: str) -> None:
 
 PROGRAM = """
 import asyncio, threading
-from stanchion.threads import Threads
+from stanchion.engine.threads import Threads
 threads = Threads("waits", 1)
 async def story():
     waiting = asyncio.create_task(threads.call(threading.Event().wait))

@@ -6,8 +6,9 @@ import traceback
 import pytest
 
 from stanchion import Fail, Retry
-from stanchion.payloads import LONGEST_MESSAGE, LONGEST_TRACEBACK, failure_of
-from stanchion.tracebacks import printed
+from stanchion.codec.failures import LONGEST_TRACEBACK, failure_of
+from stanchion.errors.tracebacks import printed
+from stanchion.model.values import LONGEST_MESSAGE
 
 
 def caught(call):

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from stanchion.changes import REPEATED
+from stanchion.contract.answers import Claimed
 from stanchion.errors import Unavailable
-from stanchion.queries import Claimed
+from stanchion.model.changes import REPEATED
 from stanchion.worker import claiming
 from stanchion.worker.claiming import POLL, Claims, share
 from stanchion_memory import MemoryBackend

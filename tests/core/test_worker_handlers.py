@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from stanchion import Fixed, RunningJob, StanchionError, State, current_job, hookimpl
-from stanchion.testing.clock import VirtualClock
+from stanchion_testing.clock import VirtualClock
 from support.workers import an_app, step
 
 

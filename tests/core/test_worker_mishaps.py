@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from stanchion import Fail, Fixed, Retry, Stanchion, StanchionError, State, current_job
-from stanchion.engine import Engine
+from stanchion.context import StopReason
+from stanchion.contract.answers import Claimed
+from stanchion.engine.engine import Engine
+from stanchion.engine.operations import ONCE
 from stanchion.errors import Unavailable
-from stanchion.queries import Claimed
-from stanchion.running import StopReason
-from stanchion.steps import ONCE
-from stanchion.testing.clock import VirtualClock
 from stanchion.worker import Worker, claiming
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.keeper.sweeping import Sweep
 from stanchion.worker.settling import PAUSES, Settler
+from stanchion_testing.clock import VirtualClock
 from support.waiting import aeventually, eventually
 from support.workers import an_app, is_in, step, working
 from support.yielding import YieldingMemory

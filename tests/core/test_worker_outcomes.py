@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from stanchion import Cancel, Fail, Fixed, JobFailed, Retry, Snooze, Stanchion, State
-from stanchion.jobs import Item
-from stanchion.payloads import encode_spec
-from stanchion.testing.clock import VirtualClock
+from stanchion.codec.payloads import encode_spec
+from stanchion.model.records import Item
+from stanchion_testing.clock import VirtualClock
 from support.workers import Witness, an_app, step
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stanchion import Job, Stanchion, State, current_job
-from stanchion.inline import Inline
+from stanchion.engine.async_adapter import Inline
 from stanchion.worker import Worker, shutdown
 from stanchion_memory import MemoryBackend
 from support.waiting import aeventually
@@ -340,7 +340,7 @@ class AbsorbingMemory(MemoryBackend):
     """A memory backend with such a twin."""
 
     def to_async(self) -> Absorbing:
-        """See `stanchion.backend.HasAsync`."""
+        """See `stanchion.contract.backend.HasAsync`."""
         return Absorbing(self)
 
 

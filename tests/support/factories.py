@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from stanchion.changes import Change, Move
-from stanchion.decisions import (
+from stanchion.codec.payloads import encode_policy, encode_spec
+from stanchion.model.changes import Change, Move
+from stanchion.model.decisions import (
     Beaten,
     CancelAsked,
     Cancelled,
@@ -25,10 +26,10 @@ from stanchion.decisions import (
     Unblocked,
     Updated,
 )
-from stanchion.jobs import Item, Record
-from stanchion.payloads import Failure, encode_policy, encode_spec
-from stanchion.retries import Policy
-from stanchion.states import FINAL, Event, State
+from stanchion.model.history import Failure
+from stanchion.model.policies import Policy
+from stanchion.model.records import Item, Record
+from stanchion.model.states import FINAL, Event, State
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When everything happens, unless a test says otherwise."""

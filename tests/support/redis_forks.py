@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 
-from stanchion.backend import Topic
-from stanchion.states import State
-from stanchion.testing.conformance.making import QUEUE, change, taken
+from stanchion.contract.backend import Topic
+from stanchion.model.states import State
+from stanchion_conformance.making import QUEUE, change, taken
 from stanchion_redis import RedisBackend
 from stanchion_redis.connections import CONNECTIONS
 from support.sqlite_forks import Meeting

@@ -9,17 +9,17 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from stanchion.backend import Topic
-from stanchion.changes import Applied
-from stanchion.decisions import CancelAsked, Completed
-from stanchion.engine import Engine, Report
-from stanchion.jobs import Record
-from stanchion.payloads import policy_of
-from stanchion.plugins import Plugins
-from stanchion.states import State
-from stanchion.steps import ONCE
-from stanchion.testing.conformance.invariants import listed
-from stanchion.testing.conformance.making import QUEUE, an_item, keys_of
+from stanchion.codec.payloads import policy_of
+from stanchion.contract.backend import Topic
+from stanchion.engine.engine import Engine, Report
+from stanchion.engine.operations import ONCE
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import CancelAsked, Completed
+from stanchion.model.records import Record
+from stanchion.model.states import State
+from stanchion.plugins.manager import Plugins
+from stanchion_conformance.invariants import listed
+from stanchion_conformance.making import QUEUE, an_item, keys_of
 from stanchion_sqlite import SqliteBackend
 from stanchion_sqlite.log import log_of
 from stanchion_sqlite.turns import Turns

@@ -12,8 +12,8 @@ from typing import Final
 
 from stanchion import State
 from stanchion.errors import BackendError
-from stanchion.testing.conformance.invariants import listed
-from stanchion.testing.conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
+from stanchion_conformance.invariants import listed
+from stanchion_conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
 from stanchion_sqlite import SqliteBackend
 from support.sqlite_deeds import backend_on
 from support.waiting import eventually

@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from stanchion.backend import Backend
-from stanchion.decisions import Completed, decide
-from stanchion.retries import Policy
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.making import LEASE, QUEUE, an_item, spec_of
+from stanchion.contract.backend import Backend
+from stanchion.model.decisions import Completed, decide
+from stanchion.model.policies import Policy
+from stanchion_conformance.making import LEASE, QUEUE, an_item, spec_of
 from stanchion_sqlite import SqliteBackend, database
+from stanchion_testing.clock import VirtualClock
 from support.factories import NOW
 from support.sqlite_deeds import backend_on, engine_on, settle
 

@@ -8,12 +8,12 @@ from time import monotonic
 from typing import Any, Final
 
 from stanchion import IllegalTransition, State
-from stanchion.changes import Applied
-from stanchion.decisions import Beaten, CancelAsked, Completed
-from stanchion.engine import Engine, Report
-from stanchion.jobs import Record
-from stanchion.payloads import policy_of
-from stanchion.testing.conformance.making import an_item
+from stanchion.codec.payloads import policy_of
+from stanchion.engine.engine import Engine, Report
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import Beaten, CancelAsked, Completed
+from stanchion.model.records import Record
+from stanchion_conformance.making import an_item
 from support.sqlite_deeds import LEASE, backend_on, engine_on
 
 QUEUES: Final = ("mail", "video")

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from stanchion import Event, Job, Stanchion, State, hookimpl
-from stanchion.backend import Clock
-from stanchion.changes import Applied, Change, Refused
+from stanchion.contract.backend import Clock
 from stanchion.errors import BackendError
-from stanchion.jobs import Record
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.records import Record
 from stanchion.worker import Worker
 from support.yielding import YieldingMemory
 

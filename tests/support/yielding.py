@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from stanchion.inline import Inline
+from stanchion.engine.async_adapter import Inline
 from stanchion_memory import MemoryBackend
 
 TURNS: Final = 2
@@ -42,5 +42,5 @@ class YieldingMemory(MemoryBackend):
     """A memory backend with such an async backend: what happens between two calls can happen to its workers."""
 
     def to_async(self) -> Yielding:
-        """See `stanchion.backend.HasAsync`."""
+        """See `stanchion.contract.backend.HasAsync`."""
         return Yielding(self)

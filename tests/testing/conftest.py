@@ -2,7 +2,7 @@
 
 import pytest
 
-from stanchion.testing.kit import Kit
+from stanchion_testing.kit import Kit
 from support.shop import Shop
 
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from msgspec.structs import replace
 
-from stanchion.changes import Applied, Change, Refused
-from stanchion.jobs import Record, split_id
-from stanchion.queries import CheckPage, Claimed
+from stanchion.contract.answers import CheckPage, Claimed
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.ids import split_id
+from stanchion.model.records import Record
 from stanchion_memory import MemoryBackend
 from stanchion_memory.store import Shelf
 

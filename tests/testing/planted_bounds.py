@@ -5,11 +5,11 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from stanchion.backend import Topic
-from stanchion.changes import LIST_LENGTH, Applied, Change, Refusal, Refused, stamp
-from stanchion.jobs import Entry, Item, Record
-from stanchion.queries import Due, Inserted, Page, Room
-from stanchion.states import State
+from stanchion.contract.answers import Due, Inserted, Page, Room
+from stanchion.contract.backend import Topic
+from stanchion.model.changes import LIST_LENGTH, Applied, Change, Refusal, Refused, stamp
+from stanchion.model.records import Entry, Item, Record
+from stanchion.model.states import State
 from testing.planted import Unbroken, planted
 
 ENDLESS = 1 << 40

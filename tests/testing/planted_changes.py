@@ -6,10 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stanchion.changes import LIST_LENGTH, NOW, Applied, Change, Place, Refusal, Refused, instant
-from stanchion.jobs import Record, split_id
-from stanchion.queries import Claimed
-from stanchion.states import FINAL, Event, State
+from stanchion.contract.answers import Claimed
+from stanchion.model.changes import LIST_LENGTH, NOW, Applied, Change, Place, Refusal, Refused, instant
+from stanchion.model.ids import split_id
+from stanchion.model.records import Record
+from stanchion.model.states import FINAL, Event, State
 from testing.planted import Unbroken, planted
 
 

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from stanchion.changes import Applied, Change, Refused, promoted
-from stanchion.jobs import Item, Record
-from stanchion.queries import Claimed, Inserted
-from stanchion.queues import QueueSettings
-from stanchion.states import WAITING, State
+from stanchion.contract.answers import Claimed, Inserted
+from stanchion.model.changes import Applied, Change, Refused, promoted
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import WAITING, State
 from stanchion_memory.store import Shelf, place_of
 from testing.planted import Unbroken, planted
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from stanchion.contract.answers import CheckPage, Claimed, Due, Fault, Finding, Inserted
 from stanchion.errors import BackendError
-from stanchion.jobs import Item, Record
-from stanchion.queries import CheckPage, Claimed, Due, Fault, Finding, Inserted
+from stanchion.model.records import Item, Record
 from testing.planted import Unbroken, planted
 
 
@@ -34,7 +34,7 @@ class Damageable(Unbroken):
         return super()._insert(item, now)
 
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """See `stanchion.backend.Quarantines`."""
+        """See `stanchion.contract.backend.Quarantines`."""
         return {queue: sum(one.queue == queue for one in self.damaged.values()) for queue in queues}
 
     def check(self, queue: str, cursor: str | None = None) -> CheckPage:
@@ -74,7 +74,7 @@ class CountsNoQuarantine(Damageable):
     """What could not be read is not counted."""
 
     def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """See `stanchion.backend.Quarantines`."""
+        """See `stanchion.contract.backend.Quarantines`."""
         return dict.fromkeys(queues, 0)
 
 

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from stanchion.changes import Applied, Change, Refused
-from stanchion.jobs import Item, Record, split_id
-from stanchion.queries import Inserted
-from stanchion.states import FINAL, State
+from stanchion.contract.answers import Inserted
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.ids import split_id
+from stanchion.model.records import Item, Record
+from stanchion.model.states import FINAL, State
 from testing.planted import Unbroken, planted
 
 

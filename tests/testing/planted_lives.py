@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from stanchion.changes import Applied, Change, Refusal, Refused, promoted
-from stanchion.jobs import Record
-from stanchion.queries import Due
-from stanchion.states import WAITING
+from stanchion.contract.answers import Due
+from stanchion.model.changes import Applied, Change, Refusal, Refused, promoted
+from stanchion.model.records import Record
+from stanchion.model.states import WAITING
 from stanchion_memory.store import Shelf
 from testing.planted import Unbroken, planted
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from stanchion.backend import Topic
-from stanchion.changes import Applied, Change, Refused
-from stanchion.jobs import Item, Record
-from stanchion.queries import Counts, Due, Inserted, Page
-from stanchion.queues import QueueSettings
-from stanchion.states import FINAL, Event, State
+from stanchion.contract.answers import Counts, Due, Inserted, Page
+from stanchion.contract.backend import Topic
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Item, Record
+from stanchion.model.states import FINAL, Event, State
 from stanchion_memory.backend import MemoryWatch
 from stanchion_memory.store import cursor_of
 from testing.planted import Unbroken, planted

@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stanchion.jobs import Item
-from stanchion.queries import Claimed, Inserted
-from stanchion.states import State
+from stanchion.contract.answers import Claimed, Inserted
+from stanchion.model.records import Item
+from stanchion.model.states import State
 from testing.planted import Unbroken, planted
 
 

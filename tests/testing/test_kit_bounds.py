@@ -7,8 +7,8 @@ import pytest
 
 from stanchion import ResultTimeout, Stanchion, StanchionError, hookimpl
 from stanchion.errors import ConfigError
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.kit import Kit
+from stanchion_testing.clock import VirtualClock
+from stanchion_testing.kit import Kit
 from support.shop import NOWHERE, Shop
 
 

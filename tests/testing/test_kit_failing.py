@@ -8,7 +8,7 @@ import pytest
 
 from stanchion import Fail, Retry, Snooze, current_job, hookimpl
 from stanchion.errors import InvalidArgument, PayloadError, UnknownTask
-from stanchion.testing.kit import Kit
+from stanchion_testing.kit import Kit
 from support.shop import Order, Shop, states
 
 

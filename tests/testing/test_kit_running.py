@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stanchion import Exponential, StanchionError, hookimpl
-from stanchion.testing import kit as kits
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.kit import Kit
+from stanchion_testing import kit as kits
+from stanchion_testing.clock import VirtualClock
+from stanchion_testing.kit import Kit
 from support.shop import Order, Shop, states
 
 

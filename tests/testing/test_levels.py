@@ -4,8 +4,8 @@ from inspect import getmembers, isfunction
 
 import pytest
 
-from stanchion.testing import conformance
-from stanchion.testing.conformance import LEVELS, BackendSuite, Ground
+import stanchion_conformance as conformance
+from stanchion_conformance import LEVELS, BackendSuite, Ground
 
 
 def claims_of(cls: type) -> set[str]:

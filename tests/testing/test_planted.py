@@ -13,8 +13,8 @@ from typing import Any, Final
 import hypothesis
 import pytest
 
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import BackendSuite, volume, waiting, watching
+from stanchion_conformance import BackendSuite, volume, waiting, watching
+from stanchion_testing.clock import VirtualClock
 from testing import (  # noqa: F401 - importing plants the bugs
     planted_bounds,
     planted_changes,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-import stanchion.testing.kit  # noqa: F401  # so that runs inside this one need not import it each
+import stanchion_testing.kit  # noqa: F401  # so that runs inside this one need not import it each
 
 SHOP = """
 from stanchion import Stanchion
@@ -98,7 +98,7 @@ def test_a_fixture_can_give_another_clock(project):
     project.makepyfile(
         """
         import pytest
-        from stanchion.testing.clock import START, VirtualClock
+        from stanchion_testing.clock import START, VirtualClock
 
         @pytest.fixture
         def stanchion_clock():

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from stanchion_pytest.report import OPTION
+from stanchion_testing.pytest_report import OPTION
 
 HEAD = """
 import pytest
-from stanchion.testing.conformance import Ground
-from stanchion.testing.conformance.settings import Settings, Twins
+from stanchion_conformance import Ground
+from stanchion_conformance.settings import Settings, Twins
 from stanchion_memory import MemoryBackend
 
 class Memory(Ground):
@@ -64,7 +64,7 @@ class TestOdd(Memory):
         pass
 
     def test_that_leaves_damage(self, backend):
-        from stanchion.testing.conformance.making import an_item
+        from stanchion_conformance.making import an_item
         backend.insert([an_item()])
         backend._shelves["mail"].records.clear()
 """
@@ -253,12 +253,12 @@ def test_without_the_option_pytest_starts_as_it_did() -> None:
     """The plugin is loaded in every run, so it brings nothing with it."""
     code = (
         "import sys, pytest; before = {*sys.modules};"
-        "import stanchion_pytest.report;"
+        "import stanchion_testing.pytest_report;"
         "print(sorted({*sys.modules} - before))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert ran.stdout.strip() == "['stanchion_pytest', 'stanchion_pytest.report']"
+    assert ran.stdout.strip() == "['stanchion_testing', 'stanchion_testing.pytest_report']"
 
 
 class Tags(HTMLParser):

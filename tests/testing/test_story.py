@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from stanchion.changes import Applied, Change, Refused
-from stanchion.jobs import Entry, Record
-from stanchion.payloads import Happening
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance import oracle
-from stanchion.testing.conformance.invariants import reverted, unlived
-from stanchion.testing.conformance.telling import Telling
-from stanchion.testing.conformance.volume import CHAPTER, tell
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.history import Happening
+from stanchion.model.records import Entry, Record
+from stanchion.model.states import State
+from stanchion_conformance import oracle
+from stanchion_conformance.invariants import reverted, unlived
+from stanchion_conformance.telling import Telling
+from stanchion_conformance.volume import CHAPTER, tell
 from stanchion_memory import MemoryBackend
+from stanchion_testing.clock import VirtualClock
 from support.factories import NOW, a_record
 
 
@@ -110,7 +110,7 @@ def test_without_hypothesis_the_stories_are_left_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     nothing: Any = None
 
-    with pytest.raises(pytest.skip.Exception, match=re.escape("pip install 'stanchion[test]'")):
+    with pytest.raises(pytest.skip.Exception, match=re.escape("pip install 'stanchion[conformance]'")):
         Telling().test_every_story_goes_as_the_oracle_says(nothing, nothing, nothing, nothing)
 
 
@@ -119,7 +119,7 @@ def test_a_run_tells_more_stories_if_asked_and_says_what_they_came_to(pytester: 
     pytester.makepyfile(
         """
         import pytest
-        from stanchion.testing.conformance.telling import Telling
+        from stanchion_conformance.telling import Telling
         from stanchion_memory import MemoryBackend
 
         class TestMine(Telling):

@@ -12,13 +12,13 @@ from typing import Any, Final
 import pytest
 
 import backend_dbm
-from stanchion.backend import Backend
+from stanchion.contract.backend import Backend
 from stanchion.errors import BackendError, ConfigError
-from stanchion.queues import QueueSettings
-from stanchion.states import State
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.conformance.invariants import broken, everything, findings
-from stanchion.testing.conformance.making import in_states
+from stanchion.model.queues import QueueSettings
+from stanchion.model.states import State
+from stanchion_conformance.invariants import broken, everything, findings
+from stanchion_conformance.making import in_states
+from stanchion_testing.clock import VirtualClock
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = ROOT / "examples" / "backend_dbm"
@@ -27,7 +27,7 @@ PAGE: Final = ROOT / "docs" / "write-a-backend.md"
 STEPS: Final = """
 import pytest
 from backend_dbm import DbmBackend
-from stanchion.testing import conformance
+import stanchion_conformance as conformance
 
 def refused(self, *args, **kwargs):
     raise NotImplementedError

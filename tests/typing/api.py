@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from stanchion import Draft, Job, Retry, RunningJob, Stanchion, State, Task, current_job
-from stanchion.backend import AsyncBackend, Backend, HasAsync, HasDeadlines, MayWait, WatchesJobs
-from stanchion.inline import Inline
-from stanchion.queries import Counts
+from stanchion.contract.answers import Counts
+from stanchion.contract.backend import AsyncBackend, Backend, HasAsync, HasDeadlines, MayWait, WatchesJobs
+from stanchion.engine.async_adapter import Inline
 from stanchion_memory import MemoryBackend
 from stanchion_redis import RedisBackend
 from stanchion_sqlite import SqliteBackend

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from stanchion import Stanchion
-from stanchion.testing.clock import VirtualClock
-from stanchion.testing.kit import Kit
-from stanchion.testing.seen import SeenJob
+from stanchion_testing.clock import VirtualClock
+from stanchion_testing.kit import Kit
+from stanchion_testing.seen import SeenJob
 
 app = Stanchion("memory://")
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import click
 
-from stanchion.backend import Backend
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import json_text, say
-from stanchion.queries import Finding
+from stanchion.contract.answers import Finding
+from stanchion.contract.backend import Backend
 
 
 @click.command()

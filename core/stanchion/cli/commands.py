@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from stanchion.contract.entry_points import installed
 from stanchion.errors import StanchionError
 
 _COMMANDS: Final[Mapping[str, str]] = {
@@ -14,22 +15,26 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "info": "stanchion.cli.info",
     "show": "stanchion.cli.show",
     "check": "stanchion.cli.check",
-    "demo": "stanchion.cli.demo",
 }
 """Where each subcommand is, by its name, which is also the function's; in the order `--help` shows them."""
+
+GROUP: Final = "stanchion.commands"
+"""The entry-point group of further subcommands, each a click command; listed behind ours, sorted by name."""
 
 
 class _Commands(click.Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS, *(name for name in installed(GROUP) if name not in _COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        found: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
-        return found
+        if cmd_name in _COMMANDS:
+            own: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+            return own
+        entry = installed(GROUP).get(cmd_name)
+        further: click.Command | None = None if entry is None else entry.load()
+        return further
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import click
 
-from stanchion.backend import Backend, Quarantines
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import console, json_text, number, say, table
-from stanchion.config import redacted
-from stanchion.queries import Counts
-from stanchion.states import State
-from stanchion.steps import Call, Steps
+from stanchion.contract.answers import Counts
+from stanchion.contract.backend import Backend, Quarantines
+from stanchion.contract.opening import redacted
+from stanchion.engine.operations import Call, Steps
+from stanchion.model.states import State
 
 _ALWAYS: Final = (State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED)
 """The states whose columns are shown although no job is in them."""

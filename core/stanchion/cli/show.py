@@ -7,12 +7,13 @@ from typing import Any, Final
 import click
 import msgspec
 
+from stanchion.app.jobs import Job
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import json_text, say
-from stanchion.handles import Job
-from stanchion.jobs import Record
-from stanchion.payloads import Failure, Happening, Unreadable, decode, decode_spec
-from stanchion.states import FINAL, State
+from stanchion.codec.payloads import Unreadable, decode, decode_spec
+from stanchion.model.history import Failure, Happening
+from stanchion.model.records import Record
+from stanchion.model.states import FINAL, State
 
 _PAYLOADS: Final = ("arguments", "result", "saved")
 """What a job carries for its handler; it may be confidential, so each is shown only if it is asked for."""

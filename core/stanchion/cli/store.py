@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from stanchion.app import Stanchion
-from stanchion.backend import Backend
+from stanchion.app.application import Stanchion
+from stanchion.contract.backend import Backend
 from stanchion.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])

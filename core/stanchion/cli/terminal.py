@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from stanchion.texts import shown
+from stanchion.errors.texts import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
-from stanchion.app import Stanchion
+from stanchion.app.application import Stanchion
+from stanchion.app.importing import application
 from stanchion.cli.store import refuse_local, store_options
 from stanchion.errors import ConfigError, StanchionError
-from stanchion.finding import application
-from stanchion.logs import logger
+from stanchion.errors.logs import logger
 
 _log: Final = logger("stanchion.worker")
 

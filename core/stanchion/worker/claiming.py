@@ -5,11 +5,11 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from stanchion.backend import Backend, HasAsync
-from stanchion.changes import remembered
-from stanchion.engine import Engine
-from stanchion.jobs import new_key
-from stanchion.queries import Claimed
+from stanchion.contract.answers import Claimed
+from stanchion.contract.backend import Backend, HasAsync
+from stanchion.engine.engine import Engine
+from stanchion.model.changes import remembered
+from stanchion.model.ids import new_key
 from stanchion.worker.runs import monotonic
 
 POLL: Final = timedelta(seconds=5)

@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from stanchion.decisions import Cancelled, Completed, Ended, Failed, Snoozed, TaskUnknown, hand_back
+from stanchion.app.tasks import Definition
+from stanchion.codec.failures import failure_of
+from stanchion.codec.payloads import decode_spec, policy_of
+from stanchion.context import RunningJob, StopReason, current
 from stanchion.errors import PayloadError
-from stanchion.outcomes import Cancel, Fail, Retry, Snooze
-from stanchion.payloads import Failure, decode_spec, failure_of, policy_of
-from stanchion.plugins import Plugins
-from stanchion.running import RunningJob, StopReason, current
-from stanchion.tasks import Definition
+from stanchion.model.decisions import Cancelled, Completed, Ended, Failed, Snoozed, TaskUnknown, hand_back
+from stanchion.model.history import Failure
+from stanchion.model.outcomes import Cancel, Fail, Retry, Snooze
+from stanchion.plugins.manager import Plugins
 from stanchion.worker.runs import Act, Run
 
 _E = TypeVar("_E", bound=Ended)

@@ -5,12 +5,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from stanchion.changes import Change
-from stanchion.jobs import Record
-from stanchion.logs import logger
-from stanchion.payloads import Failure, Unreadable, decode, policy_of
-from stanchion.states import Event, State
-from stanchion.texts import shown
+from stanchion.codec.payloads import Unreadable, decode, policy_of
+from stanchion.errors.logs import logger
+from stanchion.errors.texts import shown
+from stanchion.model.changes import Change
+from stanchion.model.history import Failure
+from stanchion.model.records import Record
+from stanchion.model.states import Event, State
 
 _log: Final = logger("stanchion.worker")
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from stanchion.jobs import Record
-from stanchion.payloads import UNREADABLE
-from stanchion.retries import Policy
-from stanchion.running import RunningJob, StopReason
-from stanchion.tasks import Definition
-from stanchion.texts import shown
+from stanchion.app.tasks import Definition
+from stanchion.codec.payloads import UNREADABLE
+from stanchion.context import RunningJob, StopReason
+from stanchion.errors.texts import shown
+from stanchion.model.policies import Policy
+from stanchion.model.records import Record
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 

@@ -7,13 +7,13 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
-from stanchion.changes import Change
-from stanchion.decisions import Completed, Ended, Failed, TimedOut
-from stanchion.engine import Engine, Report
+from stanchion.codec.payloads import policy_of
+from stanchion.engine.engine import Engine, Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
-from stanchion.jobs import Record
-from stanchion.logs import logger
-from stanchion.payloads import policy_of
+from stanchion.errors.logs import logger
+from stanchion.model.changes import Change
+from stanchion.model.decisions import Completed, Ended, Failed, TimedOut
+from stanchion.model.records import Record
 from stanchion.worker.runs import Run
 
 _log: Final = logger("stanchion.worker")

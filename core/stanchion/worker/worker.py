@@ -10,18 +10,20 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from stanchion.app import Stanchion
-from stanchion.decisions import Ended, Failed, TaskUnknown
-from stanchion.engine import Report
+from stanchion.app.application import Stanchion
+from stanchion.app.tasks import Definition
+from stanchion.codec.failures import failure_of
+from stanchion.codec.payloads import policy_of
+from stanchion.context import StopReason
+from stanchion.contract.answers import Claimed
+from stanchion.engine.engine import Report
+from stanchion.engine.threads import Threads
 from stanchion.errors import InvalidArgument, StanchionError
-from stanchion.jobs import Record, new_key
-from stanchion.logs import logger
-from stanchion.payloads import failure_of, policy_of
-from stanchion.queries import Claimed
-from stanchion.queues import check_name
-from stanchion.running import StopReason
-from stanchion.tasks import Definition
-from stanchion.threads import Threads
+from stanchion.errors.logs import logger
+from stanchion.model.decisions import Ended, Failed, TaskUnknown
+from stanchion.model.ids import new_key
+from stanchion.model.queues import check_name
+from stanchion.model.records import Record
 from stanchion.worker.claiming import Claims, cancelled, share
 from stanchion.worker.executors import handed_back, perform
 from stanchion.worker.keeper import Keeper
@@ -56,7 +58,7 @@ class Worker:
 
         burst: Stop once nothing can be claimed and nothing runs here.
 
-    Concurrency, lease, sweep and grace are the application's settings (see `stanchion.config.Config`).
+    Concurrency, lease, sweep and grace are the application's settings (see `stanchion.app.config.Config`).
 
     Raises:
         InvalidArgument: There is no queue to claim from, or a name is none.

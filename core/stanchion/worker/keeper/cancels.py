@@ -6,9 +6,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from stanchion.backend import Topic, Watch, WatchesJobs
+from stanchion.context import StopReason
+from stanchion.contract.backend import Topic, Watch, WatchesJobs
 from stanchion.errors import JobNotFound, StanchionError
-from stanchion.running import StopReason
 from stanchion.worker.keeper.table import Table
 from stanchion.worker.runs import Phase, Run, monotonic
 

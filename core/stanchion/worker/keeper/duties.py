@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import Final, Protocol
 
 from stanchion.errors import StanchionError
-from stanchion.logs import logger
+from stanchion.errors.logs import logger
 from stanchion.worker.runs import monotonic
 
 _log: Final = logger("stanchion.worker")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from stanchion.logs import logger
+from stanchion.errors.logs import logger
 from stanchion.worker.keeper.table import Table
 from stanchion.worker.runs import monotonic
 

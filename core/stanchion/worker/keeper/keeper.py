@@ -6,9 +6,9 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from stanchion.changes import Change
-from stanchion.engine import Engine
-from stanchion.jobs import Record
+from stanchion.engine.engine import Engine
+from stanchion.model.changes import Change
+from stanchion.model.records import Record
 from stanchion.worker.keeper.cancels import HearCancels
 from stanchion.worker.keeper.duties import Complaints, DutyThread
 from stanchion.worker.keeper.guard import Guard

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from stanchion.changes import Applied
-from stanchion.decisions import Beaten
-from stanchion.engine import Report
+from stanchion.context import StopReason
+from stanchion.engine.engine import Report
 from stanchion.errors import Contended, LeaseLost
-from stanchion.logs import logger
-from stanchion.running import StopReason
+from stanchion.errors.logs import logger
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import Beaten
 from stanchion.worker.executors import handed_back
 from stanchion.worker.keeper.table import Table, by_queue
 from stanchion.worker.runs import SETTLED, Act, Phase, Run, monotonic

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from attrs import frozen
 
-from stanchion.changes import Change
-from stanchion.engine import Engine, Report
+from stanchion.context import StopReason
+from stanchion.engine.engine import Engine, Report
 from stanchion.errors import Unavailable
-from stanchion.jobs import Record
-from stanchion.running import StopReason
+from stanchion.model.changes import Change
+from stanchion.model.records import Record
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.runs import Act, Run
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from stanchion.decisions import TimedOut
-from stanchion.engine import Report
+from stanchion.context import StopReason
+from stanchion.engine.engine import Report
 from stanchion.errors import Contended
-from stanchion.payloads import Failure
-from stanchion.running import StopReason
+from stanchion.model.decisions import TimedOut
+from stanchion.model.history import Failure
 from stanchion.worker.keeper.table import Table, by_queue
 from stanchion.worker.runs import Act, Run
 

@@ -1,0 +1,1 @@
+"""The application: what programs import and call."""

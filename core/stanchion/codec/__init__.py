@@ -1,0 +1,1 @@
+"""The codec: values as bytes, and bytes as values."""

@@ -1,0 +1,1 @@
+"""The contract: what a backend must do, asks and answers."""

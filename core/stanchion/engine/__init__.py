@@ -1,0 +1,1 @@
+"""The engine: use cases, each written once, over the verbs of a backend."""

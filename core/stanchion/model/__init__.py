@@ -1,0 +1,1 @@
+"""The model: pure rules and values. No I/O, no clock."""
