@@ -10,12 +10,13 @@ from pathlib import Path
 
 import redis
 from figures import Figure, as_json, show
+from finding import finding, sqlite_finding
 from measures import MEASURES as REDIS_MEASURES
 from rounds import Setting
 from server import serving
 from sqlite_measures import SQLITE_MEASURES
 
-MEASURES = {**REDIS_MEASURES, **SQLITE_MEASURES}
+MEASURES = {**REDIS_MEASURES, "finding": finding, **SQLITE_MEASURES, "sqlite-finding": sqlite_finding}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

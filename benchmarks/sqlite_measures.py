@@ -31,7 +31,7 @@ def sqlite_bulk(setting: Setting) -> list[Figure]:
 
     def ours() -> float:
         with _app() as (side, _):
-            return seconds(lambda: side.app.enqueue_many(side.noop.job(PAYLOAD) for _ in range(jobs)))
+            return seconds(lambda: side.app.enqueue_many(side.noop.draft(PAYLOAD) for _ in range(jobs)))
 
     def theirs() -> float:
         with _floor() as (floor, _):
@@ -63,12 +63,12 @@ def sqlite_worker(setting: Setting) -> list[Figure]:
 
     def on_sqlite() -> Mapping[str, float]:
         with _app() as (side, url):
-            side.app.enqueue_many(side.noop.job(PAYLOAD) for _ in range(jobs))
+            side.app.enqueue_many(side.noop.draft(PAYLOAD) for _ in range(jobs))
             return _worked("stanchion_side.py", "burst", url, str(jobs))
 
     def on_redis() -> Mapping[str, float]:
         side = application(setting.url)
-        side.app.enqueue_many(side.noop.job(PAYLOAD) for _ in range(jobs))
+        side.app.enqueue_many(side.noop.draft(PAYLOAD) for _ in range(jobs))
         return worked(setting.url, jobs, "stanchion_side.py", "burst")
 
     def by_hand() -> Mapping[str, float]:

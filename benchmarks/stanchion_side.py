@@ -9,11 +9,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stanchion import Stanchion, Task
-from stanchion.contract.backend import HasAsync
+from stanchion.contract.capabilities import HasAsync
+from stanchion.contract.requests import Apply
 from stanchion.worker import Worker
 
 PAYLOAD = "x" * (100 - len('{"payload":""}'))
@@ -68,24 +68,24 @@ class _Settled:
 
     def __init__(self, app: Stanchion) -> None:
         if isinstance(app.engine.backend, HasAsync):
-            twin = app.engine.twin()
-            self._apply, twin.apply = twin.apply, self.aapply
+            async_backend = app.engine.async_backend()
+            self._apply, async_backend.apply = async_backend.apply, self.aapply
         else:
             backend: Any = app.engine.backend
             self._apply, backend.apply = backend.apply, self.apply
         self.at = self.cpu = 0.0
         self.count = 0
 
-    async def aapply(self, changes: Sequence[Any]) -> Any:
+    async def aapply(self, request: Apply) -> Any:
         """Settle, and look at the clocks."""
-        return self._noted(changes, await self._apply(changes))
+        return self._noted(request, await self._apply(request))
 
-    def apply(self, changes: Sequence[Any]) -> Any:
+    def apply(self, request: Apply) -> Any:
         """The same where verbs run on the loop."""
-        return self._noted(changes, self._apply(changes))
+        return self._noted(request, self._apply(request))
 
-    def _noted(self, changes: Sequence[Any], answers: Any) -> Any:
-        self.count += len(changes)
+    def _noted(self, request: Apply, answers: Any) -> Any:
+        self.count += len(request.changes)
         self.at, self.cpu = time.perf_counter(), time.process_time()
         return answers
 

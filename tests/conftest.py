@@ -13,9 +13,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the longest tests take."""
     group = parser.getgroup("stanchion's own tests")
     group.addoption(
-        "--race-seconds", type=float, default=10, help="how long processes race on one SQLite file"
+        "--race-seconds", type=float, default=1, help="how long processes race on one SQLite file"
     )
-    group.addoption("--kills", type=int, default=200, help="how many processes on a SQLite file are killed")
+    group.addoption("--kills", type=int, default=20, help="how many processes on a SQLite file are killed")
     group.addoption("--seed", type=int, help="what chance in these tests starts with, as a failure shows it")
 
 

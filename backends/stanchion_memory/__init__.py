@@ -11,6 +11,9 @@ __all__ = ["MemoryBackend", "open"]
 def open(url: str, *, namespace: str, clock: Clock | None = None) -> MemoryBackend:
     """Open a new, empty store; each call has one of its own.
 
+    Returns:
+        The backend.
+
     Raises:
         ConfigError: The URL says more than `memory://`.
     """

@@ -1,35 +1,15 @@
-"""What the memory backend keeps of one queue: records, and an index for each state in the order of its clock."""
+"""What the memory backend keeps of one queue: records, indexes in order, and the ledger."""
 
 from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Final
 
+from stanchion.model.accounts import Account
+from stanchion.model.ordering import Place, is_due, place_at, place_of
 from stanchion.model.queues import QueueSettings
 from stanchion.model.records import Record
-from stanchion.model.states import FINAL, State
-
-Place = tuple[int, int, str]
-"""Where a record stands in an index; its id is the last part."""
-
-_NO_CLOCK: Final = 1 << 52
-"""Stands behind every clock in milliseconds."""
-
-
-def place_of(record: Record) -> Place:
-    """Return where a record stands among those of its state: by clock, creation and id; queued ones by place.
-
-    Those without a clock come last.
-    """
-    if record.state is State.QUEUED:
-        return (-record.priority, record.place, record.id)
-    if record.due_at is None:
-        return (_NO_CLOCK, _ms(record.ended_at or record.created_at), record.id)
-    return (_ms(record.due_at), _ms(record.created_at), record.id)
-
-
-def _ms(instant: datetime) -> int:
-    return round(instant.timestamp() * 1000)
+from stanchion.model.states import Event, State
 
 
 class Shelf:
@@ -39,68 +19,125 @@ class Shelf:
         self.settings = QueueSettings()
         self.records: dict[str, Record] = {}
         self.index: dict[State, list[Place]] = {state: [] for state in State}
+        self.tagged: defaultdict[tuple[State, str], list[Place]] = defaultdict(list)
+        """An index for each state and tag."""
         self.holders: dict[str, str] = {}
         """The job that holds each unique key, by its digest."""
+        self.account = Account()
         self._places = 0
 
     def tail(self) -> int:
-        """The next place."""
+        """Return the next place.
+
+        Returns:
+            A number higher than any before.
+        """
         self._places += 1
         return self._places
 
-    def put(self, record: Record) -> None:
-        """Keep a record, instead of the one of its id if there is one."""
-        self.remove(record.id)
+    def create(self, record: Record, now: datetime) -> None:
+        """Keep a new record."""
+        self._put(record)
+        self.account.enter(None, Event.ENQUEUE, record, now)
+
+    def change(self, found: Record, event: Event, after: Record | None, now: datetime) -> None:
+        """Keep what an event made of a record, or remove it."""
+        self._remove(found)
+        if after is not None:
+            self._put(after)
+        self.account.enter(found, event, after, now)
+
+    def _put(self, record: Record) -> None:
         self.records[record.id] = record
-        insort(self.index[record.state], place_of(record))
+        for index in self._indexes(record):
+            insort(index, place_of(record))
         if record.unique is not None:
             self.holders[record.unique] = record.id
 
-    def remove(self, job_id: str) -> None:
-        """Remove a record if it is there, and free its unique key."""
-        old = self.records.pop(job_id, None)
-        if old is None:
-            return
-        index = self.index[old.state]
-        del index[bisect_left(index, place_of(old))]
-        if old.unique is not None and self.holders.get(old.unique) == old.id:
-            del self.holders[old.unique]
+    def _remove(self, found: Record) -> None:
+        del self.records[found.id]
+        for index in self._indexes(found):
+            del index[bisect_left(index, place_of(found))]
+        for tag in found.tags:
+            if not self.tagged[found.state, tag]:
+                del self.tagged[found.state, tag]
+        if found.unique is not None and self.holders.get(found.unique) == found.id:
+            del self.holders[found.unique]
+
+    def _indexes(self, record: Record) -> list[list[Place]]:
+        return [self.index[record.state], *(self.tagged[record.state, tag] for tag in record.tags)]
 
     def first(self, state: State, count: int) -> list[Record]:
-        """The first records of a state."""
+        """Return the first records of a state.
+
+        Returns:
+            At most `count` records.
+        """
         return [self.records[place[-1]] for place in self.index[state][:count]]
 
-    def after(self, state: State, cursor: str | None, count: int) -> list[Record]:
-        """The first records of a state behind a cursor."""
-        index = self.index[state]
-        start = 0 if cursor is None else bisect_right(index, _parsed(cursor))
-        return [self.records[place[-1]] for place in index[start : start + count]]
+    def page(self, state: State, tag: str | None, cursor: str | None, *, newest: bool) -> Iterator[Record]:
+        """Return the records of a state behind a cursor, from either end.
+
+        Returns:
+            The records, in the order of the listing.
+        """
+        index = self.index[state] if tag is None else self.tagged.get((state, tag), [])
+        if newest:
+            end = len(index) if cursor is None else bisect_left(index, place_at(cursor))
+            places = reversed(index[:end])
+        else:
+            places = iter(index[0 if cursor is None else bisect_right(index, place_at(cursor)) :])
+        return (self.records[place[-1]] for place in places)
+
+    def count(self, tag: str | None) -> dict[State, int]:
+        """Count the jobs in each state.
+
+        Returns:
+            The counts by state; with a tag, those of jobs with this tag.
+        """
+        if tag is None:
+            return {state: len(index) for state, index in self.index.items()}
+        return {state: len(self.tagged.get((state, tag), ())) for state in State}
 
     def due(self, state: State, now: datetime, count: int) -> Iterator[Record]:
-        """The records of a state whose clock has run out, oldest first."""
+        """Yield the records of a state that are due, the longest due first.
+
+        Returns:
+            At most `count` records.
+        """
         for record in self.first(state, count):
-            if record.due_at is None or record.due_at > now or state is State.QUEUED:
+            if state is State.QUEUED or not is_due(record, now):
                 return
             yield record
 
     def next_due_at(self, states: Iterable[State]) -> datetime | None:
-        """The first clock of some states."""
-        clocks = [one.due_at for state in states for one in self.first(state, 1) if one.due_at is not None]
-        return min(clocks, default=None)
+        """Return the first deadline of some states.
+
+        Returns:
+            The deadline; `None` if no job has one.
+        """
+        due = [one.due_at for state in states for one in self.first(state, 1) if one.due_at is not None]
+        return min(due, default=None)
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with it: where, and what; nothing, unless this file has a bug."""
+        """Find what is wrong with the shelf.
+
+        Returns:
+            Where and what of each fault; none unless this file has a bug.
+        """
         for state, index in self.index.items():
             for place in index:
                 record = self.records.get(place[-1])
                 if record is None or record.state is not state or place_of(record) != place:
                     yield place[-1], f"it is listed as {state} where it does not belong"
+        for (state, tag), index in self.tagged.items():
+            for place in index:
+                record = self.records.get(place[-1])
+                if record is None or record.state is not state or tag not in record.tags:
+                    yield place[-1], f"it is listed as {state} with tag {tag} where it does not belong"
         for record in self.records.values():
-            held = record.state is State.RUNNING
-            if held != (record.claim is not None) or held != (record.worker is not None):
-                yield record.id, f"it is {record.state} and its claim does not fit"
-            if (record.state in FINAL) != (record.ended_at is not None):
-                yield record.id, f"it is {record.state} and its end does not fit"
+            if record.state is State.RUNNING and (record.claim is None or record.worker is None):
+                yield record.id, "it is running without a claim or a worker"
             if record.unique is not None and self.holders.get(record.unique) != record.id:
                 yield record.id, "it says it holds a unique key and does not"
         for holder in self.holders.values():
@@ -108,13 +145,3 @@ class Shelf:
                 yield holder, "it holds a unique key and does not exist"
         if sum(map(len, self.index.values())) != len(self.records):
             yield "index", "it lists another number of jobs than there are"
-
-
-def cursor_of(record: Record) -> str:
-    """A record's place as text, for the page behind it."""
-    return "{} {} {}".format(*place_of(record))
-
-
-def _parsed(cursor: str) -> Place:
-    major, minor, job_id = cursor.split(" ")
-    return (int(major), int(minor), job_id)

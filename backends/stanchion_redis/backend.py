@@ -1,31 +1,58 @@
 """The Redis backend: one atomic script for each verb, on Redis 6.2 or newer and Valkey."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Inserted, Page
-from stanchion.contract.backend import Clock, Limits, Topic
+from stanchion.contract.backend import Clock, Limits
+from stanchion.contract.requests import Wait
 from stanchion.errors import BackendError
-from stanchion.model.changes import Applied, Change, Refused
-from stanchion.model.queues import QueueSettings
-from stanchion.model.records import Item, Record
-from stanchion.model.states import State
+from stanchion.model.changes import Topic
 from stanchion_redis.connections import DEADLINE, AsyncLane, Clients, Lane
 from stanchion_redis.lua import SCRIPTS
-from stanchion_redis.operations import LIMITS, Operations, Script, Sent
+from stanchion_redis.managing import Managing
+from stanchion_redis.moving import Moving
+from stanchion_redis.operations import LIMITS, SLICE, Blocking, Script, Sent, Step
+from stanchion_redis.reading import Reading
 from stanchion_redis.servers import Inspection, translated, translating
 from stanchion_redis.urls import split_url
 from stanchion_redis.watching import AsyncRedisWatch, AsyncWatching, RedisWatch, Subscription, Watching
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
-SLICE: Final = timedelta(seconds=5)
-"""The longest that one blocking read lasts, so that a connection that died unnoticed is found out."""
+
+class Operations(Moving, Reading, Managing):
+    """The verbs of one namespace."""
+
+
+_Operation = Callable[Concatenate[Operations, P], Sent[T]]
+
+
+def _verb(
+    operation: _Operation[P, T], *, enqueues: bool = False
+) -> "Callable[Concatenate[RedisBackend, P], T]":
+    """Return an operation as a method of the backend."""
+
+    def verb(backend: "RedisBackend", /, *args: P.args, **named: P.kwargs) -> T:
+        return backend._run(operation(backend._operations, *args, **named), enqueues=enqueues)
+
+    return verb
+
+
+def _async_verb(
+    operation: _Operation[P, T], *, enqueues: bool = False
+) -> "Callable[Concatenate[AsyncRedisBackend, P], Coroutine[Any, Any, T]]":
+    """Return an operation as a method of the async backend."""
+
+    def verb(backend: "AsyncRedisBackend", /, *args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
+        return backend._run(operation(backend._operations, *args, **named), enqueues=enqueues)
+
+    return verb
 
 
 class RedisBackend:
@@ -67,67 +94,30 @@ class RedisBackend:
     def limits(self) -> Limits:
         return LIMITS
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return self._run(self._operations.insert(items), enqueues=True)
+    insert = _verb(Operations.insert, enqueues=True)
+    claim = _verb(Operations.claim)
+    apply = _verb(Operations.apply)
+    due = _verb(Operations.due)
+    get = _verb(Operations.get)
+    list = _verb(Operations.list)
+    count = _verb(Operations.count)
+    ledger = _verb(Operations.ledger)
+    queues = _verb(Operations.queues)
+    quarantined = _verb(Operations.quarantined)
+    configure = _verb(Operations.configure)
+    forget = _verb(Operations.forget)
+    now = _verb(Operations.now)
+    check = _verb(Operations.check)
 
-    def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        return self._run(self._operations.claim(queues, limit, claim_id, worker, lease))
-
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return self._run(self._operations.apply(changes))
-
-    def due(self, queues: Sequence[str], limit: int) -> Due:
-        return self._run(self._operations.due(queues, limit))
-
-    def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
-        return self._run(self._operations.get(ids))
-
-    def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        return self._run(self._operations.list(queue, state, cursor))
-
-    def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        return self._run(self._operations.count(queues))
-
-    def queues(self) -> Mapping[str, QueueSettings]:
-        return self._run(self._operations.queues())
-
-    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """See `stanchion.contract.backend.Quarantines`."""
-        return self._run(self._operations.quarantined(queues))
-
-    def configure(self, queue: str, settings: QueueSettings) -> None:
-        self._run(self._operations.configure(queue, settings))
-
-    def forget(self, queue: str) -> bool:
-        return self._run(self._operations.forget(queue))
-
-    def now(self) -> datetime:
-        return self._run(self._operations.now())
-
-    def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        return self._run(self._operations.check(queue, cursor))
-
-    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        keys = [self._operations.keys.wake(queue) for queue in queues]
-        end = time.monotonic() + timeout.total_seconds()
-        with translating(self._url), self._woken_by_clock(keys):
-            while not self._closed:
-                try:
-                    if self._waiting.send("BLPOP", *keys, _slice(end)) is not None:
-                        return True
-                except Exception:  # whatever comes of a socket that `close` took away
-                    if not self._closed:
-                        raise
-                if time.monotonic() >= end:
-                    break
-        return False
+    def wait(self, request: Wait) -> bool:
+        with self._woken_by_clock(request):
+            return self._run(self._operations.wait(request))
 
     @contextmanager
-    def _woken_by_clock(self, keys: Sequence[str]) -> Iterator[None]:
-        """While entered, wakes whenever a test moves its clock."""
-        end = self._clock.subscribe(lambda: self._lane.send("LPUSH", keys[0], "1")) if self._clock else None
+    def _woken_by_clock(self, request: Wait) -> Iterator[None]:
+        """Wake those who wait whenever a test moves the time, while entered."""
+        key = self._operations.keys.wake(request.queues[0])
+        end = self._clock.subscribe(lambda: self._lane.send("LPUSH", key, "1")) if self._clock else None
         try:
             yield
         finally:
@@ -135,21 +125,21 @@ class RedisBackend:
                 end()
 
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
-        """See `stanchion.contract.backend.WatchesJobs`."""
+        """See `stanchion.contract.capabilities.WatchesJobs`."""
         with translating(self._url):
             return RedisWatch(self._watching, Subscription(self._operations.keys, queues, topic))
 
     def to_async(self) -> "AsyncRedisBackend":
-        """See `stanchion.contract.backend.HasAsync`."""
+        """See `stanchion.contract.capabilities.HasAsync`."""
         return AsyncRedisBackend(self)
 
     def within(self, deadline: timedelta) -> "RedisBackend":
-        """See `stanchion.contract.backend.HasDeadlines`."""
-        twin = RedisBackend(
+        """See `stanchion.contract.capabilities.HasDeadlines`."""
+        clone = RedisBackend(
             self._url, namespace=self._namespace, clock=self._clock, deadline=deadline, clients=self._clients
         )
-        twin._inspection = self._inspection
-        return twin
+        clone._inspection = self._inspection
+        return clone
 
     def close(self) -> None:
         self._closed = True
@@ -165,8 +155,7 @@ class RedisBackend:
             if inspection.again_at < time.monotonic() or (enqueues and inspection.evicts):
                 inspection.conclude(self._lane.send("INFO"), enqueues=enqueues)
             while True:
-                step = sent.send(reply)
-                reply = self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
+                reply = self._perform(sent.send(reply))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -175,86 +164,68 @@ class RedisBackend:
                 self._inspection.begin()
             raise translated(error, self._url) or error from error
 
-    def _evaluate(self, script: Script) -> Any:
-        text, sha = SCRIPTS[script.name]
-        rest = (str(len(script.keys)), *script.keys, *script.args)
+    def _perform(self, step: Step) -> Any:
+        if isinstance(step, Script):
+            text, sha = SCRIPTS[step.name]
+            rest = (str(len(step.keys)), *step.keys, *step.args)
+            try:
+                return self._lane.send("EVALSHA", sha, *rest)
+            except NoScriptError:
+                return self._lane.send("EVAL", text, *rest)
+        if isinstance(step, Blocking):
+            return self._wait(step)
+        return self._lane.send(*step.args)
+
+    def _wait(self, step: Blocking) -> Any:
         try:
-            return self._lane.send("EVALSHA", sha, *rest)
-        except NoScriptError:
-            return self._lane.send("EVAL", text, *rest)
+            return self._waiting.send(*step.args)
+        except Exception:  # whatever comes of a socket that `close` took away
+            if self._closed:
+                return False
+            raise
 
 
 class AsyncRedisBackend:
-    """The verbs over an async client, for one loop: the twin of a `RedisBackend`."""
+    """The verbs over an async client, for one loop.
 
-    def __init__(self, twin: RedisBackend) -> None:
-        self._twin, self._url, self._inspection = twin, twin._url, twin._inspection
-        connect, deadline = twin._clients.asynchronous(twin._deadline), twin._deadline
+    Args:
+        backend: The sync backend that it belongs to.
+    """
+
+    def __init__(self, backend: RedisBackend) -> None:
+        self._backend, self._url, self._inspection = backend, backend._url, backend._inspection
+        connect, deadline = backend._clients.asynchronous(backend._deadline), backend._deadline
         self._lane = AsyncLane(connect, deadline)
         self._waiting = AsyncLane(connect, SLICE + deadline)
         self._watching = AsyncWatching(connect, deadline)
-        self._operations = Operations(twin._namespace, twin._clock)
+        self._operations = Operations(backend._namespace, backend._clock)
         self._closed = False
 
     @property
     def limits(self) -> Limits:
         return LIMITS
 
-    async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return await self._run(self._operations.insert(items), enqueues=True)
+    insert = _async_verb(Operations.insert, enqueues=True)
+    claim = _async_verb(Operations.claim)
+    apply = _async_verb(Operations.apply)
+    due = _async_verb(Operations.due)
+    get = _async_verb(Operations.get)
+    list = _async_verb(Operations.list)
+    count = _async_verb(Operations.count)
+    ledger = _async_verb(Operations.ledger)
+    queues = _async_verb(Operations.queues)
+    quarantined = _async_verb(Operations.quarantined)
+    configure = _async_verb(Operations.configure)
+    forget = _async_verb(Operations.forget)
+    now = _async_verb(Operations.now)
+    check = _async_verb(Operations.check)
 
-    async def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        return await self._run(self._operations.claim(queues, limit, claim_id, worker, lease))
-
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return await self._run(self._operations.apply(changes))
-
-    async def due(self, queues: Sequence[str], limit: int) -> Due:
-        return await self._run(self._operations.due(queues, limit))
-
-    async def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
-        return await self._run(self._operations.get(ids))
-
-    async def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        return await self._run(self._operations.list(queue, state, cursor))
-
-    async def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        return await self._run(self._operations.count(queues))
-
-    async def queues(self) -> Mapping[str, QueueSettings]:
-        return await self._run(self._operations.queues())
-
-    async def configure(self, queue: str, settings: QueueSettings) -> None:
-        await self._run(self._operations.configure(queue, settings))
-
-    async def forget(self, queue: str) -> bool:
-        return await self._run(self._operations.forget(queue))
-
-    async def now(self) -> datetime:
-        return await self._run(self._operations.now())
-
-    async def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        return await self._run(self._operations.check(queue, cursor))
-
-    async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        keys = [self._operations.keys.wake(queue) for queue in queues]
-        end = time.monotonic() + timeout.total_seconds()
-        with translating(self._url), self._twin._woken_by_clock(keys):
-            while not self._closed:
-                try:
-                    if await self._waiting.send("BLPOP", *keys, _slice(end)) is not None:
-                        return True
-                except Exception:  # whatever comes of a socket that `close` took away
-                    if not self._closed:
-                        raise
-                if time.monotonic() >= end:
-                    break
-        return False
+    async def wait(self, request: Wait) -> bool:
+        with self._backend._woken_by_clock(request):
+            return await self._run(self._operations.wait(request))
 
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
-        """See `stanchion.contract.backend.WatchesJobs`."""
+        """See `stanchion.contract.capabilities.WatchesJobs`."""
         with translating(self._url):
             subscription = Subscription(self._operations.keys, queues, topic)
             return await AsyncRedisWatch.open(self._watching, subscription)
@@ -273,10 +244,7 @@ class AsyncRedisBackend:
             if inspection.again_at < time.monotonic() or (enqueues and inspection.evicts):
                 inspection.conclude(await self._lane.send("INFO"), enqueues=enqueues)
             while True:
-                step = sent.send(reply)
-                reply = await (
-                    self._evaluate(step) if isinstance(step, Script) else self._lane.send(*step.args)
-                )
+                reply = await self._perform(sent.send(reply))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -285,15 +253,22 @@ class AsyncRedisBackend:
                 self._inspection.begin()
             raise translated(error, self._url) or error from error
 
-    async def _evaluate(self, script: Script) -> Any:
-        text, sha = SCRIPTS[script.name]
-        rest = (str(len(script.keys)), *script.keys, *script.args)
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Script):
+            text, sha = SCRIPTS[step.name]
+            rest = (str(len(step.keys)), *step.keys, *step.args)
+            try:
+                return await self._lane.send("EVALSHA", sha, *rest)
+            except NoScriptError:
+                return await self._lane.send("EVAL", text, *rest)
+        if isinstance(step, Blocking):
+            return await self._wait(step)
+        return await self._lane.send(*step.args)
+
+    async def _wait(self, step: Blocking) -> Any:
         try:
-            return await self._lane.send("EVALSHA", sha, *rest)
-        except NoScriptError:
-            return await self._lane.send("EVAL", text, *rest)
-
-
-def _slice(end: float) -> str:
-    """How long the next blocking read lasts, in seconds; zero would mean for ever."""
-    return f"{max(0.001, min(end - time.monotonic(), SLICE.total_seconds())):.3f}"
+            return await self._waiting.send(*step.args)
+        except Exception:  # whatever comes of a socket that `close` took away
+            if self._closed:
+                return False
+            raise

@@ -47,7 +47,14 @@ class _Socket:
         return getattr(self._sock, name)
 
     def recv_into(self, buffer: Any) -> int:
-        """Read what there is, until the call's deadline."""
+        """Read what there is, until the call's deadline.
+
+        Args:
+            buffer: Where to.
+
+        Returns:
+            How many bytes were read.
+        """
         left = self._connection.end - time.monotonic()
         if abs(self._timeout - left) > self._connection.slack:
             if left <= 0:
@@ -103,14 +110,28 @@ class Clients:
             raise ConfigError(f"the options of the backend's URL cannot be used: {error}") from error
 
     def sync(self, deadline: timedelta) -> Connect:
-        """Make connections whose calls end within the deadline."""
+        """Make connections whose calls end within the deadline.
+
+        Args:
+            deadline: How long a call may take.
+
+        Returns:
+            A function that makes one.
+        """
         kind = _TlsConnection if self._tls else _PlainConnection
         retry, timeout = Retry(NoBackoff(), 0), deadline.total_seconds()
         options = {"socket_connect_timeout": timeout, **self._common(), "retry": retry}
         return lambda: kind(socket_timeout=timeout, **options)
 
     def asynchronous(self, deadline: timedelta) -> Connect:
-        """The same for the running loop; `AsyncLane` keeps the deadline."""
+        """Make connections for the running loop; `AsyncLane` keeps the deadline.
+
+        Args:
+            deadline: How long a call may take.
+
+        Returns:
+            A function that makes one.
+        """
         kind = redis.asyncio.SSLConnection if self._tls else redis.asyncio.Connection
         options = {**self._common(), "retry": AsyncRetry(NoBackoff(), 0)}
         return lambda: kind(socket_timeout=None, socket_connect_timeout=None, **options)
@@ -120,9 +141,13 @@ class Clients:
 
 
 def packed(*args: str | bytes) -> list[bytes]:
-    """A command as it goes over the wire, packed in C; the driver's own packing was a third of a worker's time.
+    """Pack a command in C; the driver's own packing was a third of a worker's time.
 
-    There are no numbers among the arguments: hiredis crashes if a signal arrives while it converts one.
+    Args:
+        args: Its parts; no numbers: hiredis crashes if a signal arrives while it converts one.
+
+    Returns:
+        The command as it goes over the wire.
     """
     return [hiredis.pack_command(args)]  # type: ignore[arg-type]  # its stub allows for one argument only
 
@@ -158,7 +183,13 @@ class Turns:
                 self._free.put(turn)
 
     def take(self, seconds: float) -> _Turn:
-        """Take a turn, waiting for one up to so many seconds.
+        """Take a turn.
+
+        Args:
+            seconds: How long to wait for one.
+
+        Returns:
+            The turn, to be given back.
 
         Raises:
             AllInUse: All are taken all the time.
@@ -243,7 +274,14 @@ class Lane(_Kept):
         self._process = os.getpid()
 
     def send(self, *args: str | bytes) -> Any:
-        """Send one command and read its reply."""
+        """Send one command and read its reply.
+
+        Args:
+            args: Its parts.
+
+        Returns:
+            The reply.
+        """
         end = time.monotonic() + self._deadline
         if self._process != os.getpid():
             self._begin()  # a fork must not use its parent's connections
@@ -303,7 +341,14 @@ class AsyncLane(_Kept):
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
     async def send(self, *args: str | bytes) -> Any:
-        """Send one command and read its reply."""
+        """Send one command and read its reply.
+
+        Args:
+            args: Its parts.
+
+        Returns:
+            The reply.
+        """
         life = self._life
         try:
             async with asyncio.timeout(self._deadline), self._turns:
@@ -349,9 +394,15 @@ class AsyncLane(_Kept):
 
 
 def is_answer(error: BaseException) -> bool:
-    """Whether the server answered with an error, so that the connection is good for the next command.
+    """Return whether the server answered with an error, so that the connection is good for the next command.
 
     Otherwise what is left in it would be the next command's reply. A server that answers READONLY has become a
     replica, and another connection may find the primary.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        `True` if it is the server's answer.
     """
     return isinstance(error, exceptions.ResponseError) and not isinstance(error, exceptions.ReadOnlyError)

@@ -25,7 +25,16 @@ OLDEST: Final = (6, 2)
 
 
 def translated(error: Exception, url: str) -> StanchionError | None:
-    """Return our error for one of the driver's, or `None` if it is not one. The URL is shown without its password."""
+    """Translate an error of the driver's.
+
+    Args:
+        error: Any error.
+
+        url: Where the server is; it is shown without its password.
+
+    Returns:
+        Our error, or `None` if it is none of the driver's.
+    """
     if isinstance(error, exceptions.AuthenticationError | exceptions.MaxConnectionsError):
         return BackendError(f"{redacted(url)}: {error}")
     if isinstance(
@@ -51,7 +60,7 @@ def translating(url: str) -> Iterator[None]:
 
 
 class Inspection:
-    """Refuses a server that would lose jobs, and warns of one that might; once for a backend and its twins.
+    """Refuses a server that would lose jobs, and warns of one that might; once for all that share its connections.
 
     Args:
         url: Where the server is.

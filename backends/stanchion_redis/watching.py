@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis import exceptions
 from redis.exceptions import RedisError
 
-from stanchion.contract.backend import Topic
+from stanchion.model.changes import Topic
 from stanchion_redis.connections import CONNECTIONS, PATIENCE, AllInUse, Connect, Turns, packed
 from stanchion_redis.keys import Keys
 
@@ -29,14 +29,25 @@ class Subscription:
         self._queues = {keys.channel(queue, topic.value).encode(): queue for queue in queues}
 
     def command(self) -> list[bytes]:
-        """What is sent to listen."""
+        """Return what is sent to listen.
+
+        Returns:
+            The command, packed.
+        """
         return packed("SUBSCRIBE", *self._queues)
 
     def __len__(self) -> int:
         return len(self._queues)
 
     def ids(self, message: Any) -> frozenset[str]:
-        """The ids of the jobs that a message names; a message that is not ours names none."""
+        """Return the ids of the jobs that a message names.
+
+        Args:
+            message: A reply of the server.
+
+        Returns:
+            The ids; a message that is not ours names none.
+        """
         if not isinstance(message, list) or len(message) != 3 or message[0] != b"message":
             return frozenset()
         queue = self._queues.get(message[1])
@@ -52,7 +63,11 @@ class Watching:
         self._turns, self._process = Turns(CONNECTIONS), os.getpid()
 
     def turns(self) -> Turns:
-        """This process's turns; a fork has its own."""
+        """Return this process's turns; a fork has its own.
+
+        Returns:
+            The turns.
+        """
         if self._process != os.getpid():
             self._turns, self._process = Turns(CONNECTIONS), os.getpid()
         return self._turns
@@ -144,6 +159,14 @@ class AsyncRedisWatch:
     @classmethod
     async def open(cls, watching: AsyncWatching, subscription: Subscription) -> "AsyncRedisWatch":
         """Listen from now on.
+
+        Args:
+            watching: Opens connections.
+
+            subscription: What to listen to.
+
+        Returns:
+            An open watch.
 
         Raises:
             AllInUse: All connections are in use.

@@ -16,6 +16,16 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
 
     `?synchronous=normal` writes faster, and may lose the last moments when the power fails; see docs/sqlite.md.
 
+    Args:
+        url: The URL.
+
+        namespace: Whose queues.
+
+        clock: For tests: where the time comes from.
+
+    Returns:
+        A backend that has not opened the file yet.
+
     Raises:
         ConfigError: The URL names no file, or an option that does not exist, or the working directory is gone.
     """
@@ -23,15 +33,13 @@ def open(url: str, *, namespace: str, clock: Clock | None = None) -> SqliteBacke
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path or path == ":memory:" or "\0" in path or parts.fragment:
         raise ConfigError(
-            f"a SQLite backend's URL is sqlite:///jobs.db or sqlite:////absolute/path.db, not {redacted(url)!r}; "
-            "for jobs in memory there is memory://"
+            f"invalid SQLite URL {redacted(url)!r}: use sqlite:///jobs.db or sqlite:////absolute/path.db; "
+            "for jobs in memory, use memory://"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full").lower()
     if options or synchronous not in ("full", "normal"):
-        raise ConfigError(
-            f"{redacted(url)}: the one option of a SQLite backend is synchronous=full or normal"
-        )
+        raise ConfigError(f"invalid option in {redacted(url)}: the only one is synchronous=full or normal")
     return SqliteBackend(_absolute(path), namespace=namespace, synchronous=synchronous, clock=clock)
 
 

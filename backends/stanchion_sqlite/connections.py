@@ -41,6 +41,9 @@ def connect(path: Path, synchronous: str, end: float) -> sqlite3.Connection:
 
         end: When to stop waiting for others, on the monotonic clock.
 
+    Returns:
+        The connection.
+
     Raises:
         BackendError: The file cannot be made, or not be used so.
     """
@@ -53,14 +56,14 @@ def connect(path: Path, synchronous: str, end: float) -> sqlite3.Connection:
             os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
     except OSError as error:
         raise BackendError(
-            f"cannot make the database {path}: {error.strerror}; its directory must exist and be writable"
+            f"cannot create {path}: {error.strerror}; its directory must exist and be writable"
         ) from error
     connection = sqlite3.connect(
         path,
         timeout=max(0.0, end - monotonic()),
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=64,
+        cached_statements=128,
     )
     try:
         connection.execute(f"PRAGMA page_size = {PAGE}")
@@ -86,7 +89,7 @@ def _use_wal(connection: sqlite3.Connection, path: Path, end: float) -> None:
             sleep(0.005)
     if mode != "wal":
         raise BackendError(
-            f"{path} cannot have a write-ahead log; put it on a local disk, network file systems are not supported"
+            f"cannot use a write-ahead log for {path}: put it on a local disk, network file systems are not supported"
         )
 
 
@@ -95,11 +98,14 @@ def transact(cursor: sqlite3.Cursor, end: float, act: Callable[[sqlite3.Cursor],
 
     Args:
         cursor: The one cursor of the connection. A statement that was interrupted reads on until its cursor is used
-            again, and keeps the connection in the past: it could not write any more.
+            again, and keeps the connection in the past: it cannot write any more.
 
         end: When to stop waiting for others, on the monotonic clock.
 
         act: What to do.
+
+    Returns:
+        What it returned.
     """
     connection = cursor.connection
     if connection.in_transaction:  # an interrupt came while another one was handled
@@ -118,7 +124,7 @@ def transact(cursor: sqlite3.Cursor, end: float, act: Callable[[sqlite3.Cursor],
 def _begin(cursor: sqlite3.Cursor, end: float) -> None:
     """Begin to write: a transaction that begins by reading could not always go on to that.
 
-    SQLite's own waiting sleeps for longer and longer, up to 100 ms, and so seldom gets its turn beside a program that
+    SQLite's own waiting sleeps for longer and longer, up to 100 ms, and so seldom gets a lock beside a program that
     writes without pause.
     """
     pause = PAUSES[0]
@@ -133,16 +139,24 @@ def _begin(cursor: sqlite3.Cursor, end: float) -> None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Return whether somebody else's lock is the reason."""
+    """Return whether another connection's lock is the reason.
+
+    Returns:
+        `True` for `SQLITE_BUSY` and `SQLITE_LOCKED`.
+    """
     code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits says more exactly why
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def translated(error: sqlite3.Error, path: Path, patience: str) -> StanchionError:
-    """Return what SQLite raised after that time as an error of the contract. A failed transaction changed nothing."""
+    """Translate what SQLite raised after that time. A failed transaction changed nothing.
+
+    Returns:
+        An error of the contract.
+    """
     if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_SNAPSHOT:
         return BackendError(
-            f"{path}: the transaction has read what others changed since, so it cannot write: use BEGIN IMMEDIATE"
+            f"cannot write to {path}: the transaction has read what others changed since; use BEGIN IMMEDIATE"
         )
     if is_busy(error):
         return Busy(

@@ -1,4 +1,4 @@
-"""The file, and this process's connections to it: one that writes and one that reads."""
+"""The file: reading it and writing to it, in turn with the other threads and processes that do."""
 
 import fcntl
 import os
@@ -6,22 +6,19 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 from typing import Final, TypeVar
 
 from stanchion.errors import BackendError, Busy
-from stanchion_sqlite.connections import connect, transact, translated
+from stanchion_sqlite.connections import transact, translated
 from stanchion_sqlite.forks import give, take
 from stanchion_sqlite.guard import Guard
-from stanchion_sqlite.locks import SET, descriptors_of, is_open_without_name
-from stanchion_sqlite.log import Log, log_of, lost
-from stanchion_sqlite.tables import bring_up_to_date, is_outdated
+from stanchion_sqlite.locks import SET
+from stanchion_sqlite.log import lost
+from stanchion_sqlite.pair import Misplaced, Pair
 from stanchion_sqlite.text import read_any_text
-from stanchion_sqlite.turns import BOTH_FREE, Turns
+from stanchion_sqlite.turns import BOTH_FREE
 
 PATIENCE: Final = 10.0
 """Seconds that a call waits for others who write, in all, before it gives up."""
@@ -33,16 +30,10 @@ T = TypeVar("T")
 Act = Callable[[sqlite3.Cursor], T]
 
 
-@cache
-def statement(name: str) -> str:
-    """The text of statements/<name>.sql."""
-    return (files("stanchion_sqlite") / "statements" / f"{name}.sql").read_text("utf-8")
-
-
 class Database:
     """A file, and this process's two connections to it, each behind a lock.
 
-    They are opened when they are first needed. See `stanchion_sqlite.forks` for what becomes of them at a fork, and
+    They are opened when they are first needed, and closed around a fork: see `stanchion_sqlite.forks`, and
     `stanchion_sqlite.connections` for why there are functions to do things with, and no context managers.
 
     Args:
@@ -64,15 +55,12 @@ class Database:
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._stopped: list[threading.Lock] = []
         """Those of the locks that a fork holds."""
-        self._writer: sqlite3.Cursor | None = None
-        self._reader: sqlite3.Cursor | None = None
-        self._log: Log
-        self._turns: Turns
+        self.pair = Pair(self.path, self._synchronous, self._guard)
 
     def before_fork(self) -> None:
         """See `stanchion_sqlite.forks`."""
         take([self._read_lock, self._write_lock], self._stopped)
-        self._disconnect()
+        self.pair.close()
 
     def after_fork(self, *, in_child: bool) -> None:
         """See `stanchion_sqlite.forks`."""
@@ -87,7 +75,11 @@ class Database:
         Args:
             act: What to do. It is done again, in a new transaction, if there is text that cannot be read.
 
-            patience: Seconds to wait for the other threads of this process and for other processes, in all.
+            patience: Seconds to wait for the other threads of this process and for other processes, in all; defaults to
+                `PATIENCE`.
+
+        Returns:
+            What it returned.
 
         Raises:
             Busy: Others wrote all the time.
@@ -107,7 +99,10 @@ class Database:
         Args:
             act: What to do. It is done again if there is text that cannot be read.
 
-            patience: Seconds to wait for the other threads of this process; for as long as they take by default.
+            patience: Seconds to wait for the other threads of this process; defaults to as long as they take.
+
+        Returns:
+            What it returned.
         """
         seconds = -1 if patience is None else max(patience, MOMENT)
         return self._in_place(
@@ -122,20 +117,14 @@ class Database:
 
     def _prepare(self, patience: float) -> None:
         end = monotonic() + patience
-        self._with(self._write_lock, patience, "wrote to", lambda: self._writable(end, patience))
-
-    def watch_log(self) -> None:
-        """See that a connection of the caller's writes to the log that others have.
-
-        Raises:
-            BackendError: It may write to one that was removed.
-        """
-        misplaced = self._writer is not None and not self._log.is_in_place()
-        if misplaced or is_open_without_name(log_of(self.path)):
-            raise lost(self.path)
+        self._with(self._write_lock, patience, "wrote to", lambda: self.pair.writing(end, patience))
 
     def version(self) -> int:
-        """Return a number that is another one after any commit to the file, whoever made it."""
+        """Return the version of the file.
+
+        Returns:
+            A number that differs after any commit to the file, by any process.
+        """
         number: int = self.read(lambda cursor: cursor.execute("PRAGMA data_version").fetchone()[0])
         return number
 
@@ -145,7 +134,7 @@ class Database:
         if os.getpid() != self._pid:
             return
         with self._read_lock, self._write_lock:
-            self._disconnect()
+            self.pair.close()
 
     def _with(self, lock: threading.Lock, seconds: float, verb: str, act: Callable[[], T]) -> T:
         self._look_around()
@@ -167,21 +156,21 @@ class Database:
         """Use the file; if its log was removed, and nothing is lost by that, open it anew and use it then."""
         try:
             return use()
-        except _Misplaced:
+        except Misplaced:
             self._with(
                 self._read_lock,
                 patience,
                 "read",
-                lambda: self._with(self._write_lock, patience, "wrote to", self._let_go),
+                lambda: self._with(self._write_lock, patience, "wrote to", self.pair.leave_removed_log),
             )
         try:
             return use()
-        except _Misplaced:
+        except Misplaced:
             raise lost(self.path) from None
 
     def _write(self, act: Act[T], end: float, patience: float) -> T:
-        writer = self._writable(end, patience)
-        turns = self._turns
+        writer = self.pair.writing(end, patience)
+        turns = self.pair.turns
         try:
             if not turns.take(end):
                 raise Busy(f"other processes wrote to {self.path} for {patience:g} s")
@@ -189,101 +178,19 @@ class Database:
         finally:
             if SET is not None:
                 fcntl.fcntl(turns.descriptor, SET, BOTH_FREE)
-        if self._log.is_removed() and not self._is_saved():
-            raise lost(self.path)
+        self.pair.check_committed()
         return answer
 
     def _read(self, act: Act[T], patience: float | None) -> T:
-        if self._reader is None:
-            if self._writer is None:  # else nobody is waited for who writes
-                self._prepare(PATIENCE if patience is None else patience)
-            self._reader = connect(self.path, self._synchronous, monotonic() + PATIENCE).cursor()
-            self._reader.execute("PRAGMA query_only = ON")
-            self._guard.hold(self._log.file, self._log.index)
-        reader = self._reader
-        if not self._log.was_in_place():
-            raise _Misplaced
+        if self.pair.writer is None:  # else nobody is waited for who writes
+            self._prepare(PATIENCE if patience is None else patience)
+        reader = self.pair.reading(monotonic() + PATIENCE)
         return read_any_text(reader.connection, lambda: act(reader))
-
-    def _writable(self, end: float, patience: float) -> sqlite3.Cursor:
-        """Return the cursor of the connection that writes."""
-        if self._writer is None:
-            if patience == 0:
-                raise Busy(f"{self.path} is not open yet")
-            self._writer = self._opened(end)
-        elif not self._log.was_in_place():
-            raise _Misplaced
-        return self._writer
-
-    def _opened(self, end: float) -> sqlite3.Cursor:
-        connection = connect(self.path, self._synchronous, end)
-        writer = connection.cursor()
-        try:
-            self._log = Log(self.path)
-            self._turns = Turns(self._log.descriptor)
-            self._guard.hold(self._log.file, self._log.index)
-            if not any(
-                descriptors_of(self._log.index)
-            ):  # another connection of this process keeps another one
-                raise lost(self.path)
-            if is_outdated(writer, self.path):
-                transact(writer, end, lambda cursor: bring_up_to_date(cursor, self.path))
-            writer.execute("PRAGMA busy_timeout = 0")  # from now on `transact` waits
-        except BaseException:
-            self._guard.release()
-            connection.close()
-            raise
-        return writer
-
-    def _let_go(self) -> None:
-        """Close what is open on a log that is gone; what was committed to it is in the file.
-
-        Raises:
-            BackendError: Not all of that is, or the file itself was removed.
-        """
-        if self._writer is None or self._log.is_in_place():
-            return
-        if not self._log.has_its_database():
-            raise BackendError(f"{self.path} was removed or replaced while it was open: restart what uses it")
-        if not self._is_saved():
-            raise lost(self.path)
-        self._disconnect()
-
-    def _is_saved(self) -> bool:
-        """Return whether everything that was committed to the log is in the file, moving it there if that is safe."""
-        if not self._log.has_its_database():
-            return False
-        if self._guard.everything_is_in_the_file():
-            return True
-        if self._writer is None or not (self._guard.holds and self._log.has_no_successor()):
-            return False
-        with self._guard.shut():
-            busy, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return not busy and frames == moved
-
-    def _disconnect(self) -> None:
-        if self._writer is None:
-            return
-        if self._log.is_in_place():
-            self._guard.release()
-        else:
-            with suppress(sqlite3.Error):
-                self._is_saved()
-            self._guard.abandon()
-        for cursor in (self._reader, self._writer):
-            if cursor is not None:
-                cursor.connection.close()
-        self._log.close()
-        self._reader = self._writer = None
 
     def _look_around(self) -> None:
         if self._closed:
             raise BackendError(f"the backend on {self.path} is closed")
         if os.getpid() != self._pid:
             raise BackendError(
-                f"the process was forked behind Python's back while {self.path} was open: open it after the fork"
+                f"cannot use {self.path}: it was open when the process forked without os.fork; open it anew"
             )
-
-
-class _Misplaced(Exception):
-    """The database, its log or its index is not the file of its name any more."""

@@ -34,7 +34,7 @@ _stopped: Final[list[Forkable]] = []
 
 
 def remember(one: Forkable) -> None:
-    """Tell it of each fork while it lives."""
+    """Call it around each fork while it lives."""
     _known[id(one)] = one
 
 

@@ -1,10 +1,10 @@
 """Locks that keep the log in its place while a process has the file open.
 
-Who closes the file asks for SQLite's exclusive lock on it. If he gets that, he is the last one: he moves what is in the
-log to the file, and removes the log. He gets it by mistake once another process has lost its locks (how, is said in
-`stanchion_sqlite.locks`), and what that one commits from then on goes into a file without a name. So we add locks that
-are not lost. They are set through SQLite's own descriptors: to close one of our own would take the process's locks
-away as well.
+A process that closes the file asks for SQLite's exclusive lock on it. If it gets that, it is the last one: it moves
+what is in the log to the file, and removes the log. It gets the lock by mistake once another process has lost its own
+(how, is said in `stanchion_sqlite.locks`), and what that one commits from then on goes into a file without a name. So
+we add locks that are not lost. They are set through SQLite's own descriptors: to close one of our own would take the
+process's locks away as well.
 """
 
 import fcntl
@@ -60,7 +60,11 @@ class Guard:
         return SET is not None and id(self) in _guarded
 
     def everything_is_in_the_file(self) -> bool:
-        """Return whether all that was committed to the log was moved to the file, by what the log's index says."""
+        """Return whether all that was committed to the log was moved to the file.
+
+        Returns:
+            What the log's index says; `False` if it cannot be read.
+        """
         for descriptor in descriptors_of(self._index) if self._index else ():
             head = os.pread(descriptor, 100, 0)
             if len(head) == 100:
@@ -69,7 +73,11 @@ class Guard:
         return False
 
     def shut(self) -> "_Shut":
-        """Let nobody else open the file meanwhile; those who try wait."""
+        """Keep all others from opening the file meanwhile; they wait.
+
+        Returns:
+            A context manager.
+        """
         return _Shut(_guarded.get(id(self)))
 
 

@@ -1,4 +1,4 @@
-"""Inserting inside a transaction of the caller's own, on a connection of his.
+"""Inserting inside a transaction of the caller's own, on the caller's connection.
 
 What is undone in any case stands first in an `except` here; `stanchion_sqlite.connections` says why.
 """
@@ -19,7 +19,17 @@ Act = Callable[[sqlite3.Cursor], T]
 
 
 def join(connection: object, database: Database, act: Act[T]) -> T:
-    """Do something as a part of the caller's transaction: whole or not at all, and committed by nobody but him.
+    """Do something as a part of the caller's transaction: whole or not at all, and committed by the caller alone.
+
+    Args:
+        connection: The caller's connection.
+
+        database: The file.
+
+        act: What to do, with a cursor of that connection.
+
+    Returns:
+        What it returned.
 
     Raises:
         InvalidArgument: It is no connection to this file, or it commits each statement by itself.
@@ -40,12 +50,12 @@ def join(connection: object, database: Database, act: Act[T]) -> T:
 
 
 def _begun(connection: sqlite3.Connection, database: Database, act: Act[T]) -> T:
-    """In his own transaction, or one that is begun as the driver does before his first statement that writes."""
+    """Do it in the open transaction, or in one that is begun as the driver does before a statement that writes."""
     if connection.in_transaction:
-        database.watch_log()
+        database.pair.watch_log()
         return _inside(connection, database.path, act)
     database.prepare()
-    database.watch_log()
+    database.pair.watch_log()
     try:
         connection.execute("BEGIN IMMEDIATE")
         return _inside(connection, database.path, act)
@@ -92,10 +102,12 @@ def _lock(cursor: sqlite3.Cursor) -> None:
 def _checked(connection: object, path: Path) -> sqlite3.Connection:
     if not isinstance(connection, sqlite3.Connection):
         raise InvalidArgument(
-            f"jobs in {path} join a transaction of a sqlite3.Connection, not of {connection!r}"
+            f"cannot enqueue jobs in {path} with {connection!r}: pass a sqlite3.Connection to that file"
         )
     if not connection.in_transaction and _commits_by_itself(connection):
-        raise InvalidArgument("the connection commits each statement by itself: BEGIN a transaction first")
+        raise InvalidArgument(
+            "cannot enqueue with connection=: it commits each statement by itself; BEGIN a transaction first"
+        )
     own = connection.row_factory, connection.text_factory
     try:
         connection.row_factory, connection.text_factory = None, str
@@ -104,7 +116,7 @@ def _checked(connection: object, path: Path) -> sqlite3.Connection:
         connection.row_factory, connection.text_factory = own
     if not main or Path(main).resolve() != path.resolve():
         raise InvalidArgument(
-            f"the connection is to {main or 'a database in memory'}, the jobs are in {path}"
+            f"cannot enqueue with connection=: it is to {main or 'a database in memory'}, the jobs are in {path}"
         )
     return connection
 

@@ -20,12 +20,20 @@ Identity = tuple[int, int]
 
 
 def lock(kind: int, start: int, length: int) -> bytes:
-    """Return Linux's `struct flock`: `F_RDLCK`, `F_WRLCK` or `F_UNLCK` for a range of bytes."""
+    """Return Linux's `struct flock` for a range of bytes.
+
+    Returns:
+        The structure, for `F_RDLCK`, `F_WRLCK` or `F_UNLCK`.
+    """
     return pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
 
 
 def is_set(descriptor: int, change: bytes) -> bool:
-    """Change a lock; return whether nobody else's was in the way."""
+    """Change a lock.
+
+    Returns:
+        `True` if no other lock was in the way.
+    """
     if SET is None:
         return False
     try:
@@ -36,7 +44,11 @@ def is_set(descriptor: int, change: bytes) -> bool:
 
 
 def descriptors_of(file: Identity) -> list[int]:
-    """Find all descriptors of a file that this process has, SQLite's among them."""
+    """Find all descriptors of a file that this process has, SQLite's among them.
+
+    Returns:
+        Their numbers.
+    """
     return [number for number in map(int, os.listdir("/dev/fd")) if _identity(number) == file]  # noqa: PTH208
 
 
@@ -49,7 +61,11 @@ def _identity(descriptor: int) -> Identity | None:
 
 
 def is_open_without_name(name: str) -> bool:
-    """Return whether this process has a file open that had this name and was removed; only Linux knows."""
+    """Return whether this process has a file open that had this name and was removed.
+
+    Returns:
+        `True` if it has; only Linux knows.
+    """
     for one in Path("/dev/fd").iterdir():
         with suppress(OSError):
             if os.fspath(one.readlink()) == f"{name} (deleted)":

@@ -21,12 +21,20 @@ What is committed meanwhile to a log that is gone is noticed at the commit, or s
 
 
 def log_of(path: Path) -> str:
-    """Return the name of a database's log: beside the file itself, not beside a link to it."""
+    """Return the name of a database's log.
+
+    Returns:
+        A path beside the file itself, not beside a link to it.
+    """
     return f"{os.path.realpath(path)}-wal"
 
 
 def lost(path: Path) -> BackendError:
-    """Return what is said where a log was removed."""
+    """Return the error for a log that was removed.
+
+    Returns:
+        The error.
+    """
     return BackendError(
         f"{log_of(path)} was removed or replaced while it was open, and with it what was written last: "
         "restart what uses it"
@@ -63,7 +71,11 @@ class Log:
         return self._file
 
     def is_in_place(self) -> bool:
-        """Return whether database, log and index are the files of these names still."""
+        """Return whether database, log and index are still the files of these names.
+
+        Returns:
+            `True` if all are.
+        """
         try:
             there = self._named() == self._known
         except OSError:
@@ -72,20 +84,31 @@ class Log:
         return there
 
     def was_in_place(self) -> bool:
-        """Return the same, or what it was `FRESH` ago."""
+        """Return the same, looked at within the last `FRESH` seconds.
+
+        Returns:
+            `True` if all were.
+        """
         return monotonic() - self._seen < FRESH or self.is_in_place()
 
     def has_its_database(self) -> bool:
-        """Return whether at least the database is the file of its name still."""
+        """Return whether at least the database is still the file of its name.
+
+        Returns:
+            `True` if it is.
+        """
         with suppress(OSError):
             there = os.stat(self._names[0])  # noqa: PTH116
             return (there.st_dev, there.st_ino) == self._file
         return False
 
     def is_removed(self) -> bool:
-        """Return whether it has no name any more: a quick look.
+        """Return whether the log has no name any more: a quick look.
 
-        Not by `fstat`: who asks for a file's times makes the next write to it dearer, by 40 microseconds with fsync.
+        Not by `fstat`: reading a file's times makes the next write to it slower, by 40 microseconds with fsync.
+
+        Returns:
+            `True` if its name was removed.
         """
         try:
             return os.readlink(self._link).endswith(" (deleted)")  # noqa: PTH115  # quicker than a Path's
@@ -93,7 +116,11 @@ class Log:
             return os.fstat(self.descriptor).st_nlink == 0
 
     def has_no_successor(self) -> bool:
-        """Return whether nobody has made another log, or can have written to that."""
+        """Return whether no other log was made, or can have been written to.
+
+        Returns:
+            `True` if no file has its name, or an empty one beside the same index.
+        """
         try:
             return os.stat(self.name).st_size == 0 and self._named()[3] == self._known[3]  # noqa: PTH116
         except FileNotFoundError:

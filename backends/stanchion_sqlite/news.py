@@ -1,4 +1,4 @@
-"""Hearing of what was committed to the file, by this process or another one."""
+"""What is published when something was committed to the file, by this process or another one."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,12 +8,13 @@ from typing import Final
 
 import msgspec
 
-from stanchion.contract.backend import Topic
 from stanchion.errors import BackendError
-from stanchion_sqlite.database import Database, statement
+from stanchion.model.changes import Topic
+from stanchion_sqlite.database import Database
+from stanchion_sqlite.statements import statement
 
 POLL: Final = 0.07
-"""Seconds between two looks at the file while somebody waits: each wakes a processor, for some 0.2 ms in all."""
+"""Seconds between two looks at the file while a thread waits: each wakes a processor, for some 0.2 ms in all."""
 
 KEPT: Final = 1000
 """How many news are kept at least: a watch that is further behind has missed some, as it may."""
@@ -39,13 +40,13 @@ class Bell:
         self._looking = False
 
     def after_fork(self, *, in_child: bool) -> None:
-        """The child has none of the threads that waited."""
+        """Begin anew in the child, which has none of the threads that waited."""
         if in_child:
             self._begin()
         self._version = 0  # it is another connection's now
 
     def ring(self) -> None:
-        """Something was committed."""
+        """Wake those who wait: something was committed."""
         with self._lock:
             self._count += 1
             self._rung.notify_all()
@@ -56,22 +57,31 @@ class Bell:
         self.ring()
 
     def wait_until(self, found: Callable[[], bool], timeout: timedelta) -> bool:
-        """Ask `found` now, and after each ring, until it says yes; false if the time is over or the bell closed."""
+        """Ask now, and after each ring, until something was found.
+
+        Args:
+            found: Answers whether it was.
+
+            timeout: How long to wait at most.
+
+        Returns:
+            `False` if the time is over, or the bell was closed.
+        """
         end = monotonic() + timeout.total_seconds()
         while not self._closed:
             count = self._count
             try:
                 if found():
                     return True
-                if not self._hear(count, end):
+                if not self._wait_for_ring(count, end):
                     return False
             except BackendError:
                 if not self._closed:
                     raise
         return False
 
-    def _hear(self, count: int, end: float) -> bool:
-        """Wait for a ring after the count; false if the time is over."""
+    def _wait_for_ring(self, count: int, end: float) -> bool:
+        """Wait for a ring after the count; return `False` if the time is over."""
         with self._lock:
             try:
                 while self._count == count:
@@ -106,7 +116,7 @@ class Bell:
 
 
 class SqliteWatch:
-    """See `stanchion.contract.backend.Watch`."""
+    """See `stanchion.contract.capabilities.Watch`."""
 
     def __init__(
         self, database: Database, bell: Bell, namespace: str, queues: Iterable[str], topic: Topic
@@ -114,22 +124,22 @@ class SqliteWatch:
         self._database, self._bell = database, bell
         self._of = (topic, namespace, msgspec.json.encode(list(queues)).decode())
         self._closed = False
-        self._heard: set[str] = set()
-        self._seq = database.read(lambda cursor: cursor.execute(statement("newest")).fetchone()[0])
+        self._published: set[str] = set()
+        self._seq = database.read(lambda cursor: cursor.execute(statement("last_news")).fetchone()[0])
 
     def next(self, timeout: timedelta) -> frozenset[str]:
-        self._bell.wait_until(self._listen, timeout)
-        heard, self._heard = frozenset(self._heard), set()
-        return heard
+        self._bell.wait_until(self._look, timeout)
+        published, self._published = frozenset(self._published), set()
+        return published
 
-    def _listen(self) -> bool:
+    def _look(self) -> bool:
         if not self._closed:
             rows = self._database.read(
                 lambda cursor: cursor.execute(statement("news"), (self._seq, *self._of)).fetchall()
             )
             for self._seq, queue, keys in rows:
-                self._heard.update(f"{queue}:{key}" for key in msgspec.json.decode(keys))
-        return self._closed or bool(self._heard)
+                self._published.update(f"{queue}:{key}" for key in msgspec.json.decode(keys))
+        return self._closed or bool(self._published)
 
     def close(self) -> None:
         self._closed = True

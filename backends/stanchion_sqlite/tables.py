@@ -11,7 +11,11 @@ from stanchion.errors import BackendError
 
 @cache
 def schema() -> tuple[str, ...]:
-    """Return the steps that make the tables from nothing, oldest first: the files of schema/, by number."""
+    """Return the steps that create the tables from nothing.
+
+    Returns:
+        The files of schema/ by number, oldest first.
+    """
     steps = sorted(
         (files("stanchion_sqlite") / "schema").iterdir(), key=lambda step: int(step.name.split(".")[0])
     )
@@ -20,6 +24,14 @@ def schema() -> tuple[str, ...]:
 
 def is_outdated(cursor: sqlite3.Cursor, path: Path) -> bool:
     """Return whether tables must be made.
+
+    Args:
+        cursor: A cursor that reads.
+
+        path: The file, for messages.
+
+    Returns:
+        `True` if some are missing.
 
     Raises:
         BackendError: A newer Stanchion has changed them.

@@ -15,6 +15,14 @@ def read_any_text(connection: sqlite3.Connection, act: Callable[[], T]) -> T:
     """Do something; if there is text that cannot be decoded, do it again with those texts `Undecoded`.
 
     So one such row stops no others: whoever looks at it finds that it has a value of a wrong type.
+
+    Args:
+        connection: The connection that it is done on.
+
+        act: What to do.
+
+    Returns:
+        What it returned.
     """
     try:
         return act()

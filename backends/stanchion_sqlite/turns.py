@@ -2,7 +2,7 @@
 
 SQLite lets one write at a time, but keeps no line of those who wait: who has just written is the quickest to write
 again, and the others starve. So who wants to write takes two locks on the log: first the one of the next in line, then
-the one of the writer, and then gives the first to whoever waits behind him. Between two turns of one process there is
+the one of the writer, and then gives the first to whoever waits behind it. Between two turns of one process there is
 one of another that waits. Both locks end with the process that holds them.
 
 It is a courtesy, not what keeps the file sound: SQLite's own lock does that. Who has waited for long goes on without.
@@ -59,7 +59,7 @@ class Turns:
             fcntl.fcntl(self.descriptor, SET, _BOTH)
             fcntl.fcntl(self.descriptor, SET, _NEXT_FREE)
         except OSError:
-            pass  # somebody has one of them
+            pass  # another process has one of them
         else:
             return True
         now = monotonic()

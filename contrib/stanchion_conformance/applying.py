@@ -6,18 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from stanchion.contract.backend import Backend
-from stanchion.model.changes import (
-    KEEP,
-    LIST_LENGTH,
-    NOW,
-    Applied,
-    Change,
-    Move,
-    Place,
-    Refusal,
-    Refused,
-    stamp,
-)
+from stanchion.contract.requests import Apply, Get
+from stanchion.model.changes import LIST_LENGTH, TAIL, UNCHANGED, Applied, Change, Move, Refusal, Refused
+from stanchion.model.effects import refuse
+from stanchion.model.records import Cancel, Head, head_of
 from stanchion.model.states import FINAL, Event, State
 from stanchion_conformance.ground import Ground
 from stanchion_conformance.invariants import listed
@@ -29,6 +21,7 @@ from stanchion_conformance.making import (
     a_claim,
     an_item,
     change,
+    counts_of,
     in_states,
     inserted,
     items,
@@ -53,7 +46,7 @@ class Applying(Ground):
         ]
         inserted(backend, an_item())
 
-        assert list(backend.apply(changes)) == [Refused(Refusal.ABSENT, None)] * 2
+        assert list(backend.apply(Apply(changes))) == [Refused(Refusal.ABSENT, None)] * 2
         assert list(backend.queues()) == [QUEUE]
 
     def test_apply_checks_the_guards_in_their_order(self, backend: Backend) -> None:
@@ -61,26 +54,26 @@ class Applying(Ground):
         inserted(backend, an_item("holder", unique="digest", scope="end"))
         a_claim(backend, limit=1)
         job = taken(backend, "a")
-        wrong = {"claim": "other", "state": State.FAILED, "if_due": True, "revision": 7}
+        wrong = {"claim": "other", "state": State.RETRYING, "if_due": True, "revision": 7}
         right = {"claim": job.claim, "state": State.RUNNING, "if_due": False, "revision": 0}
         before = self.dump(backend)
 
         words = []
         for holding in range(len(wrong) + 1):
             guards = dict([*list(right.items())[:holding], *list(wrong.items())[holding:]])
-            answer = change(backend, job, State.COMPLETED, guards=guards, head={"unique": "digest"})
+            answer = change(backend, job, State.CANCELLED, guards=guards, event=Event.CANCEL, unique="digest")
             assert isinstance(answer, Refused)
-            assert answer.record == job
+            assert answer == refuse(answer.why, job)
             words.append(answer.why)
         assert words == [Refusal.CLAIM, Refusal.STATE, Refusal.DUE, Refusal.REVISION, Refusal.UNIQUE]
         assert self.dump(backend) == before
 
     def test_apply_makes_a_change_whose_guards_all_hold(self, backend: Backend, clock: VirtualClock) -> None:
-        """The answer is the time and the revision after it."""
+        """Answer the time, and the revision after the change."""
         job = taken(backend)
         clock.advance(LEASE)
         guards = {"claim": job.claim, "if_due": True, "revision": job.revision}
-        answer = change(backend, job, State.COMPLETED, guards=guards, head={"unique": "digest"})
+        answer = change(backend, job, State.COMPLETED, guards=guards, unique="digest")
 
         assert answer == Applied(clock.now(), 0)
         assert the(backend).state is State.COMPLETED
@@ -93,7 +86,7 @@ class Applying(Ground):
 
         assert isinstance(answer, Applied)
 
-    def test_a_clock_has_run_out_at_its_instant(self, backend: Backend, clock: VirtualClock) -> None:
+    def test_a_job_is_due_at_its_instant(self, backend: Backend, clock: VirtualClock) -> None:
         """Not a millisecond before."""
         job = taken(backend)
         clock.advance(LEASE - MILLISECOND)
@@ -101,11 +94,11 @@ class Applying(Ground):
         clock.advance(MILLISECOND)
         due = change(backend, job, State.QUEUED, guards={"if_due": True})
 
-        assert early == Refused(Refusal.DUE, job)
+        assert early == refuse(Refusal.DUE, job)
         assert isinstance(due, Applied)
 
     def test_only_changes_without_a_claim_count_the_revision(self, backend: Backend) -> None:
-        """A beat disturbs nobody; a cancel is noticed by everybody."""
+        """Let a beat disturb no decision, and a cancel be noticed by all."""
         job = taken(backend)
         answers = [
             change(backend, job, State.RUNNING, guards={"claim": job.claim}),
@@ -117,17 +110,17 @@ class Applying(Ground):
         assert [answer.revision for answer in answers if isinstance(answer, Applied)] == [0, 1, 1, 2]
         assert the(backend).revision == 2
 
-    def test_the_clock_is_moved_as_told(self, backend: Backend, clock: VirtualClock) -> None:
-        """It stays, goes, counts from now, or is the instant given."""
-        inserted(backend, *items("abcd", state=State.SCHEDULED, clock=WAIT))
+    def test_the_deadline_is_moved_as_the_move_says(self, backend: Backend, clock: VirtualClock) -> None:
+        """Leave it, erase it, count it from now, or take the instant given."""
+        inserted(backend, *items("abcd", state=State.SCHEDULED, due=WAIT))
         start = clock.now()
         clock.advance(3)
-        moves = {"a": KEEP, "b": None, "c": 9 * SECOND, "d": start + timedelta(days=1)}
+        moves = {"a": UNCHANGED, "b": None, "c": 9 * SECOND, "d": start + timedelta(days=1)}
         for key, given in moves.items():
-            change(backend, the(backend, key), State.SCHEDULED, clock=given)
+            change(backend, the(backend, key), State.SCHEDULED, due=given)
 
-        clocks = {key: the(backend, key).due_at for key in moves}
-        assert clocks == {
+        deadlines = {key: the(backend, key).due_at for key in moves}
+        assert deadlines == {
             "a": start + WAIT,
             "b": None,
             "c": start + 12 * SECOND,
@@ -139,24 +132,24 @@ class Applying(Ground):
         span = timedelta(microseconds=1999)
         inserted(
             backend,
-            an_item("span", state=State.SCHEDULED, clock=span),
-            an_item("instant", state=State.SCHEDULED, clock=clock.now() + span),
+            an_item("span", state=State.SCHEDULED, due=span),
+            an_item("instant", state=State.SCHEDULED, due=clock.now() + span),
             an_item("moved", state=State.SCHEDULED),
         )
-        change(backend, the(backend, "moved"), State.SCHEDULED, clock=clock.now() + span)
+        change(backend, the(backend, "moved"), State.SCHEDULED, due=clock.now() + span)
 
         assert [the(backend, key).due_at for key in ("span", "instant", "moved")] == [
             clock.now() + MILLISECOND
         ] * 3
 
     def test_a_lease_never_moves_back(self, backend: Backend, clock: VirtualClock) -> None:
-        """A late beat with a shorter lease changes its notes and not the lease; a longer one extends it."""
+        """Write the notes of a late beat with a shorter lease, but keep the lease; a longer one extends it."""
         job = taken(backend)
-        shorter = a_change(job, State.RUNNING, guards={"claim": job.claim}, clock=SECOND, notes={"n": b"1"})
-        longer = a_change(job, State.RUNNING, guards={"claim": job.claim}, clock=2 * LEASE)
-        backend.apply([shorter])
+        shorter = a_change(job, State.RUNNING, guards={"claim": job.claim}, due=SECOND, notes={"n": b"1"})
+        longer = a_change(job, State.RUNNING, guards={"claim": job.claim}, due=2 * LEASE)
+        backend.apply(Apply([shorter]))
         kept = the(backend)
-        backend.apply([longer])
+        backend.apply(Apply([longer]))
 
         assert (kept.due_at, kept.notes) == (job.due_at, {"n": b"1"})
         assert the(backend).due_at == clock.now() + 2 * LEASE
@@ -164,22 +157,59 @@ class Applying(Ground):
     def test_a_lapsed_lease_that_nobody_swept_can_be_extended(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """The job is its claim's until it is declared lost."""
+        """Leave a job to its claim until it is declared lost."""
         job = taken(backend)
         clock.advance(2 * LEASE)
-        answer = change(backend, job, State.RUNNING, guards={"claim": job.claim}, clock=LEASE)
+        answer = change(backend, job, State.RUNNING, guards={"claim": job.claim}, due=LEASE)
 
         assert isinstance(answer, Applied)
         assert the(backend).due_at == clock.now() + LEASE
 
-    def test_notes_are_set_erased_and_stamped(self, backend: Backend, clock: VirtualClock) -> None:
-        """Others stay as they were."""
+    def test_notes_are_set_and_erased(self, backend: Backend) -> None:
+        """Leave other notes as they were; a note of no bytes is a note."""
         job = taken(backend)
         change(backend, job, State.RUNNING, notes={"keep": b"\0", "set": b"old", "erase": b"x"})
-        clock.advance(1)
-        change(backend, job, State.RUNNING, notes={"set": b"", "erase": None, "absent": None, "at": NOW})
+        change(backend, job, State.RUNNING, notes={"set": b"", "erase": None, "absent": None})
 
-        assert the(backend).notes == {"keep": b"\0", "set": b"", "at": stamp(clock.now())}
+        assert the(backend).notes == {"keep": b"\0", "set": b""}
+
+    def test_counters_are_set_and_erased(self, backend: Backend) -> None:
+        """Leave other counters as they were; zero erases one, and leaves no trace."""
+        job = taken(backend)
+        change(backend, job, State.RUNNING, counters={"lost": 2, "attempts": 1, "released": 7})
+        change(backend, job, State.RUNNING, counters={"attempts": 3, "released": 0, "snoozed": 0})
+
+        assert the(backend).counters == {"lost": 2, "attempts": 3}
+
+    def test_a_request_to_cancel_is_noted_with_the_instant(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Note and answer the backend's now; a later request replaces it, and `None` erases it."""
+        job = taken(backend)
+        clock.advance(days=1000)
+        answer = change(backend, job, State.RUNNING, cancel="")
+        first = the(backend)
+        clock.advance(1)
+        change(backend, job, State.RUNNING, cancel="enough: ü")
+        second = the(backend)
+        change(backend, job, State.RUNNING, cancel=None)
+
+        assert isinstance(answer, Applied)
+        assert first.cancel == Cancel(at=answer.now)
+        assert answer.now == clock.now() - SECOND
+        assert second.cancel == Cancel(reason="enough: ü", at=clock.now())
+        assert the(backend).cancel is None
+
+    def test_an_error_is_set_and_erased(self, backend: Backend) -> None:
+        """Keep an error through every state until a change names another."""
+        job = taken(backend)
+        change(backend, job, State.RETRYING, due=WAIT, error="ValueError: nö")
+        first = the(backend)
+        change(backend, first, State.QUEUED)
+        second = the(backend)
+        change(backend, second, State.QUEUED, error=None)
+
+        assert (first.error, second.error, the(backend).error) == ("ValueError: nö", "ValueError: nö", None)
 
     def test_lists_are_appended_to_with_the_time(self, backend: Backend, clock: VirtualClock) -> None:
         """Each list on its own, oldest entry first."""
@@ -194,19 +224,21 @@ class Applying(Ground):
         assert [entry.data for entry in lists["errors"]] == [b"1:2:3"]
 
     def test_lists_keep_the_newest_entries(self, backend: Backend) -> None:
-        """The oldest fall off once a list is full; the order stays."""
+        """Drop the oldest entries once a list is full; keep the order."""
         job = taken(backend)
         numbers = [b"%d" % n for n in range(LIST_LENGTH + 30)]
         for at in range(0, len(numbers), 65):
-            backend.apply([a_change(job, State.RUNNING, append={"log": n}) for n in numbers[at : at + 65]])
+            backend.apply(
+                Apply([a_change(job, State.RUNNING, append={"log": n}) for n in numbers[at : at + 65]])
+            )
 
         assert [entry.data for entry in the(backend).lists["log"]] == numbers[-LIST_LENGTH:]
 
     def test_a_priority_moves_a_queued_job(self, backend: Backend) -> None:
-        """It keeps its place among the jobs of its new priority."""
+        """Keep its place among the jobs of its new priority."""
         inserted(backend, an_item("a"), an_item("b"), an_item("c", priority=5))
-        change(backend, the(backend, "b"), State.QUEUED, head={"priority": 5})
-        change(backend, the(backend, "a"), State.QUEUED, head={"priority": -5})
+        change(backend, the(backend, "b"), State.QUEUED, priority=5)
+        change(backend, the(backend, "a"), State.QUEUED, priority=-5)
 
         assert keys_of(listed(backend, QUEUE, State.QUEUED)) == ["b", "c", "a"]
         assert the(backend, "b").priority == 5
@@ -214,41 +246,41 @@ class Applying(Ground):
     def test_a_priority_set_while_a_job_waits_counts_when_it_is_queued(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """It is kept through every state."""
-        inserted(backend, an_item("a"), an_item("b", state=State.SCHEDULED, clock=SECOND))
-        change(backend, the(backend, "b"), State.SCHEDULED, head={"priority": 1})
+        """Keep a priority through every state."""
+        inserted(backend, an_item("a"), an_item("b", state=State.SCHEDULED, due=SECOND))
+        change(backend, the(backend, "b"), State.SCHEDULED, priority=1)
         clock.advance(1)
 
         assert keys_of(a_claim(backend).records) == ["b", "a"]
 
     def test_a_queued_job_can_go_to_the_tail(self, backend: Backend) -> None:
-        """Behind all others of its priority; without being told to, it stays where it stands."""
+        """Behind all others of its priority; unless a move says so, it stays where it stands."""
         inserted(backend, *items("abc"))
-        change(backend, the(backend, "a"), State.QUEUED, head={"place": Place.TAIL})
-        change(backend, the(backend, "b"), State.QUEUED, head={"place": Place.KEEP})
+        change(backend, the(backend, "a"), State.QUEUED, place=TAIL)
+        change(backend, the(backend, "b"), State.QUEUED, place=UNCHANGED)
 
         assert keys_of(listed(backend, QUEUE, State.QUEUED)) == ["b", "c", "a"]
 
     def test_a_unique_key_is_taken(self, backend: Backend) -> None:
-        """The job holds it, and others are refused."""
+        """Give the key to the job, and refuse it to others."""
         inserted(backend, *items("ab"))
-        taken_by_a = change(backend, the(backend, "a"), State.QUEUED, head={"unique": "digest"})
-        refused = change(backend, the(backend, "b"), State.QUEUED, head={"unique": "digest"})
+        taken_by_a = change(backend, the(backend, "a"), State.QUEUED, unique="digest")
+        refused = change(backend, the(backend, "b"), State.QUEUED, unique="digest")
 
         assert isinstance(taken_by_a, Applied)
-        assert refused == Refused(Refusal.UNIQUE, the(backend, "b"))
+        assert refused == refuse(Refusal.UNIQUE, the(backend, "b"))
         assert the(backend, "a").unique == "digest"
 
     def test_a_unique_key_may_be_taken_by_its_holder(self, backend: Backend) -> None:
         """Taking it twice is no conflict."""
         inserted(backend, an_item(unique="digest", scope="end"))
-        answer = change(backend, the(backend), State.QUEUED, head={"unique": "digest"})
+        answer = change(backend, the(backend), State.QUEUED, unique="digest")
 
         assert isinstance(answer, Applied)
         assert the(backend).unique == "digest"
 
     def test_a_queued_job_is_never_due(self, backend: Backend) -> None:
-        """It has no clock, whatever its priority and place."""
+        """Give a queued job no deadline, whatever its priority and place."""
         inserted(backend, *(an_item(f"{n}", priority=n) for n in (-100, 0, 100)))
         for n in (-100, 0, 100):
             answer = change(backend, the(backend, f"{n}"), State.QUEUED, guards={"if_due": True})
@@ -256,20 +288,19 @@ class Applying(Ground):
             assert isinstance(answer, Refused)
             assert answer.why is Refusal.DUE
 
-    def test_the_instant_of_a_note_is_that_of_the_change(self, backend: Backend, clock: VirtualClock) -> None:
-        """`NOW` is the backend's time, which is answered too; not the caller's."""
-        job = taken(backend)
-        clock.advance(days=1000)
-        answer = change(backend, job, State.RUNNING, notes={"at": NOW})
+    def test_tags_are_set_and_erased(self, backend: Backend) -> None:
+        """In their order; they stay where nothing is said of them."""
+        inserted(backend, *items("abc", tags=("x", "y")))
+        change(backend, the(backend, "a"), State.QUEUED, tags=("z", "x"))
+        change(backend, the(backend, "b"), State.QUEUED, tags=())
+        change(backend, the(backend, "c"), State.QUEUED, priority=1)
 
-        assert isinstance(answer, Applied)
-        assert answer.now == clock.now()
-        assert the(backend).notes["at"] == stamp(answer.now)
+        assert [the(backend, key).tags for key in "abc"] == [("z", "x"), (), ("x", "y")]
 
     def test_a_unique_key_is_freed_by_another(self, backend: Backend) -> None:
-        """A job that takes another key lets go of the one it held."""
+        """Free the first key when a job takes another."""
         inserted(backend, an_item("a", unique="one", scope="end"))
-        change(backend, the(backend), State.QUEUED, head={"unique": "two"})
+        change(backend, the(backend), State.QUEUED, unique="two")
         answers = inserted(
             backend, an_item("b", unique="one", scope="end"), an_item("c", unique="two", scope="end")
         )
@@ -280,35 +311,38 @@ class Applying(Ground):
         """Freeing and deleting leave a key alone that passed to another job."""
         first = taken(backend, "a", unique="digest", scope="start")
         inserted(backend, an_item("b", unique="digest", scope="end"))
-        change(backend, first, State.COMPLETED, head={"unique": None})
+        change(backend, first, State.COMPLETED, unique=None)
         change(backend, the(backend, "a"), None)
 
         assert not inserted(backend, an_item("c", unique="digest", scope="end"))[0].created
 
     def test_a_deleted_job_is_absent(self, backend: Backend) -> None:
-        """From every state; its unique key is free, its queue stays."""
-        found = in_states(backend, {state.value: state for state in State})
+        """From every state in which it can be deleted; its unique key is free, its queue stays."""
+        found = in_states(backend, {state.value: state for state in State if state is not State.RUNNING})
         answers = [change(backend, job, None) for job in found.values()]
 
         assert [answer.revision for answer in answers if isinstance(answer, Applied)] == [
             job.revision + 1 for job in found.values()
         ]
-        assert list(backend.get([job.id for job in found.values()])) == [None] * len(found)
-        assert not any(backend.count([QUEUE])[QUEUE].values())
+        assert list(backend.get(Get([job.id for job in found.values()]))) == [None] * len(found)
+        assert not any(counts_of(backend).values())
         assert list(backend.queues()) == [QUEUE]
 
     def test_deleting_frees_the_unique_key(self, backend: Backend) -> None:
         """Another job can take it."""
         inserted(backend, an_item("a", unique="digest", scope="end"), an_item("b"))
         change(backend, the(backend, "a"), None)
-        answer = change(backend, the(backend, "b"), State.QUEUED, head={"unique": "digest"})
+        answer = change(backend, the(backend, "b"), State.QUEUED, unique="digest")
 
         assert isinstance(answer, Applied)
 
     def test_a_deleted_job_leaves_nothing_to_the_next_of_its_id(self, backend: Backend) -> None:
-        """Notes, lists, counters and times end with the job that had them."""
+        """End notes, lists, counters and times with the job that had them."""
         job = taken(backend, "a", priority=3, unique="digest", scope="end", tags=("t",))
-        change(backend, job, State.FAILED, notes={"attempts": b"4"}, append={"errors": b"no"})
+        change(backend, job, State.RUNNING, cancel="enough")
+        change(
+            backend, job, State.FAILED, notes={"n": b"4"}, append={"l": b"no"}, counters={"lost": 4}, error=""
+        )
         change(backend, the(backend, "a"), None)
         inserted(backend, an_item("a"), an_item("new"))
         again, new = the(backend, "a"), the(backend, "new")
@@ -316,54 +350,117 @@ class Applying(Ground):
         assert replace(again, id=new.id, place=new.place) == new
         assert a_claim(backend, limit=1).records[0].run == 1
 
-    @pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING}))
-    def test_leaving_running_erases_claim_and_worker(self, backend: Backend, to: State) -> None:
-        """The run's number and start stay, for the record."""
+    @pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING, State.BLOCKED}))
+    def test_a_job_names_its_last_claim_and_worker(self, backend: Backend, to: State) -> None:
+        """After its run as well, like the run's number and start, for the record; until the next run."""
         job = taken(backend)
-        change(backend, job, to, guards={"claim": job.claim}, clock=WAIT)
+        change(backend, job, to, guards={"claim": job.claim}, due=WAIT)
         after = the(backend)
 
-        assert (after.claim, after.worker) == (None, None)
+        assert (after.state, after.claim, after.worker) == (to, job.claim, job.worker)
         assert (after.run, after.started_at) == (1, job.started_at)
+
+    @pytest.mark.parametrize("to", sorted(set(State) - {State.RUNNING, State.BLOCKED}))
+    def test_a_run_that_ended_does_not_end_again(self, backend: Backend, to: State) -> None:
+        """Refuse a claim that the job still names, but that no longer holds it."""
+        job = taken(backend)
+        change(backend, job, to, guards={"claim": job.claim}, due=WAIT)
+        after = the(backend)
+        late = change(backend, job, State.COMPLETED, guards={"claim": job.claim}, notes={"n": b"x"})
+
+        assert late == refuse(Refusal.STATE, after)
+        assert the(backend) == after
 
     @pytest.mark.parametrize("to", sorted(FINAL))
     def test_a_final_job_has_its_end(self, backend: Backend, clock: VirtualClock, to: State) -> None:
-        """Stamped on the way in, kept from one final state to another, erased on the way out."""
+        """Stamped on the way in, kept while it is final, erased on the way out."""
         job = taken(backend)
         clock.advance(1)
         ended_at = clock.now()
         change(backend, job, to)
         first = the(backend)
         clock.advance(1)
-        change(backend, first, State.CANCELLED)
+        change(backend, first, to, due=WAIT)
         second = the(backend)
         change(backend, second, State.QUEUED)
 
         assert (first.ended_at, second.ended_at, the(backend).ended_at) == (ended_at, ended_at, None)
 
+    def test_a_job_knows_when_it_was_last_queued(self, backend: Backend, clock: VirtualClock) -> None:
+        """Each way into the queue but creation is stamped; what moves it inside the queue is not."""
+        starts: dict[str, State] = {state.value: state for state in State if state is not State.QUEUED}
+        found = in_states(backend, starts)
+        inserted(backend, an_item("queued"))
+        clock.advance(1)
+        for job in found.values():
+            change(backend, job, State.QUEUED)
+        clock.advance(1)
+        for key in ("queued", *found):
+            change(backend, the(backend, key), State.QUEUED, priority=3, place=TAIL)
+
+        assert the(backend, "queued").queued_at is None
+        assert [the(backend, key).queued_at for key in found] == [clock.now() - SECOND] * len(found)
+
+    def test_a_job_that_left_the_queue_knows_when_it_was_queued(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Keep that instant through its run, its end and its next wait."""
+        job = taken(backend)
+        clock.advance(1)
+        change(backend, job, State.QUEUED)
+        queued_at = clock.now()
+        clock.advance(1)
+        (again,) = a_claim(backend).records
+        change(backend, again, State.RETRYING, due=WAIT)
+
+        assert (again.queued_at, the(backend).queued_at) == (queued_at, queued_at)
+
+    def test_a_refusal_shows_head_and_history(self, backend: Backend) -> None:
+        """Answer what it takes to decide anew and to recognise a repetition, and no other part of the body."""
+        job = taken(backend, args=b"large", tags=("t",))
+        append = {"history": b"1", "errors": b"2", "log": b"3"}
+        change(backend, job, State.RUNNING, notes={"saved": b"x"}, append=append, cancel="enough")
+        change(backend, job, State.RUNNING, append={"history": b"2"}, counters={"lost": 1})
+        answer = change(backend, job, State.COMPLETED, guards={"revision": 0})
+        found = the(backend)
+
+        assert isinstance(answer, Refused)
+        assert type(answer.head) is Head
+        assert answer.head == head_of(found)
+        assert [entry.data for entry in answer.history] == [b"1", b"2"]
+        assert answer.history == found.lists["history"]
+
     def test_several_changes_of_one_job_are_made_in_order(self, backend: Backend) -> None:
         """Each finds what the one before it left."""
         job = taken(backend)
         answers = backend.apply(
-            [
-                a_change(job, State.RUNNING, append={"log": b"1"}),
-                a_change(job, State.QUEUED, guards={"revision": 0}),
-                a_change(job, State.QUEUED, guards={"revision": 1}, append={"log": b"2"}),
-                a_change(job, State.COMPLETED, guards={"claim": job.claim}),
-                a_change(job, None, guards={"state": State.QUEUED}),
-                a_change(job, State.RUNNING),
-            ]
+            Apply(
+                [
+                    a_change(job, State.RUNNING, append={"log": b"1"}),
+                    a_change(job, State.QUEUED, guards={"revision": 0}),
+                    a_change(job, State.QUEUED, guards={"revision": 1}, append={"log": b"2"}),
+                    a_change(job, State.COMPLETED, guards={"claim": job.claim}),
+                    a_change(job, None, guards={"state": State.QUEUED}),
+                    a_change(job, State.RUNNING),
+                ]
+            )
         )
 
         words = [answer.revision if isinstance(answer, Applied) else answer.why for answer in answers]
-        assert words == [1, Refusal.REVISION, 2, Refusal.CLAIM, 3, Refusal.ABSENT]
+        assert words == [1, Refusal.REVISION, 2, Refusal.STATE, 3, Refusal.ABSENT]
 
     def test_one_refused_change_stops_no_other(self, backend: Backend) -> None:
-        """Changes of one call stand and fall alone, over queues too."""
+        """Decide each change of a call by itself, over queues too."""
         inserted(backend, an_item("a", queue="one"), an_item("b", queue="two"))
         one, two = the(backend, "a", "one"), the(backend, "b", "two")
         answers = backend.apply(
-            [a_change(one, State.CANCELLED), a_change(one, State.FAILED), a_change(two, State.CANCELLED)]
+            Apply(
+                [
+                    a_change(one, State.CANCELLED),
+                    a_change(one, State.SCHEDULED),
+                    a_change(two, State.CANCELLED),
+                ]
+            )
         )
 
         assert [isinstance(answer, Applied) for answer in answers] == [True, False, True]
@@ -373,15 +470,17 @@ class Applying(Ground):
         inserted(backend, *(an_item(key, queue=queue) for key in "ab" for queue in ("two", "one")))
         two_a, one_a, two_b, one_b = (the(backend, key, queue) for key in "ab" for queue in ("two", "one"))
         answers = backend.apply(
-            [
-                a_change(two_a, State.CANCELLED),
-                a_change(one_a, State.CANCELLED, guards={"claim": "stale"}),
-                a_change(two_a, None, guards={"state": State.CANCELLED}),
-                a_change(one_b, State.CANCELLED, guards={"revision": 9}),
-                a_change(two_a, State.CANCELLED),
-                a_change(one_a, State.CANCELLED),
-                a_change(two_b, State.CANCELLED, guards={"state": State.FAILED}),
-            ]
+            Apply(
+                [
+                    a_change(two_a, State.CANCELLED),
+                    a_change(one_a, State.CANCELLED, guards={"claim": "stale"}),
+                    a_change(two_a, None, guards={"state": State.CANCELLED}),
+                    a_change(one_b, State.CANCELLED, guards={"revision": 9}),
+                    a_change(two_a, State.CANCELLED),
+                    a_change(one_a, State.CANCELLED),
+                    a_change(two_b, State.CANCELLED, guards={"state": State.SCHEDULED}),
+                ]
+            )
         )
 
         words = [answer.revision if isinstance(answer, Applied) else answer.why for answer in answers]
@@ -389,10 +488,10 @@ class Applying(Ground):
 
     def test_apply_of_nothing_does_nothing(self, backend: Backend) -> None:
         """No changes, no answers."""
-        assert list(backend.apply([])) == []
+        assert list(backend.apply(Apply([]))) == []
 
     def test_a_change_may_carry_large_notes(self, backend: Backend) -> None:
-        """A mebibyte of result is kept to the byte."""
+        """Keep a result of a mebibyte to the byte."""
         job = taken(backend)
         result = bytes(range(256)) * 4096
         change(backend, job, State.COMPLETED, notes={"result": result})

@@ -2,31 +2,29 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
-from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Inserted, Page
-from stanchion.contract.backend import AsyncBackend, AsyncWatch, Backend, Limits, Topic
-from stanchion.model.changes import Applied, Change, Refused
-from stanchion.model.queues import QueueSettings
-from stanchion.model.records import Item, Record
-from stanchion.model.states import State
+from stanchion.contract.backend import VERBS, AsyncBackend, Backend, Limits
+from stanchion.contract.capabilities import AsyncWatch
+from stanchion.model.changes import Topic
 
 T = TypeVar("T")
 
 
 @contextmanager
 def blocking(make: Callable[[], AsyncBackend]) -> Iterator[Backend]:
-    """A sync backend over an async one, which `make` makes on a loop that runs in a thread of its own.
+    """Drive an async backend, which `make` makes on a loop that runs in a thread of its own.
 
-    It watches jobs if the async one does. Leaving the context closes it and ends the loop.
+    The sync backend watches jobs if the async one does. Leaving the context closes it and ends the loop.
     """
     loop = _Loop()
     try:
         made = loop.call(_made(make))
-        backend = WatchingBlocking(made, loop) if hasattr(made, "watch") else Blocking(made, loop)
+        kind = WatchingBlocking if hasattr(made, "watch") else Blocking
+        backend = cast(Backend, kind(made, loop))
         try:
             yield backend
         finally:
@@ -36,7 +34,11 @@ def blocking(make: Callable[[], AsyncBackend]) -> Iterator[Backend]:
 
 
 def called(backend: object) -> str:
-    """What a backend is called in a reason: its class, or the one of the async backend that is driven here."""
+    """Name a backend in a reason.
+
+    Returns:
+        Its class, or that of the async backend that is driven here.
+    """
     if isinstance(backend, Blocking):
         return f"{type(backend._backend).__name__} (async, driven by `blocking`)"
     return type(backend).__name__
@@ -72,7 +74,7 @@ class _Loop:
 
 
 class Blocking:
-    """A `Backend` over an `AsyncBackend`."""
+    """A `Backend` over an `AsyncBackend`: its verbs are made from the async ones."""
 
     def __init__(self, backend: AsyncBackend, loop: _Loop) -> None:
         self._backend = backend
@@ -82,58 +84,24 @@ class Blocking:
     def limits(self) -> Limits:
         return self._backend.limits
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        return self._loop.call(self._backend.insert(items))
 
-    def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        return self._loop.call(
-            self._backend.claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
-        )
+def _verb(name: str) -> Callable[..., Any]:
+    def ask(self: Blocking, *request: Any) -> Any:
+        asked: Callable[..., Any] = getattr(self._backend, name)
+        return self._loop.call(asked(*request))
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return self._loop.call(self._backend.apply(changes))
+    return ask
 
-    def due(self, queues: Sequence[str], limit: int) -> Due:
-        return self._loop.call(self._backend.due(queues, limit))
 
-    def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
-        return self._loop.call(self._backend.get(ids))
-
-    def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        return self._loop.call(self._backend.list(queue, state, cursor))
-
-    def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        return self._loop.call(self._backend.count(queues))
-
-    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        return self._loop.call(self._backend.wait(queues, timeout))
-
-    def queues(self) -> Mapping[str, QueueSettings]:
-        return self._loop.call(self._backend.queues())
-
-    def configure(self, queue: str, settings: QueueSettings) -> None:
-        self._loop.call(self._backend.configure(queue, settings))
-
-    def forget(self, queue: str) -> bool:
-        return self._loop.call(self._backend.forget(queue))
-
-    def now(self) -> datetime:
-        return self._loop.call(self._backend.now())
-
-    def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        return self._loop.call(self._backend.check(queue, cursor))
-
-    def close(self) -> None:
-        self._loop.call(self._backend.close())
+for _name in (*VERBS, "wait", "now", "close"):
+    setattr(Blocking, _name, _verb(_name))
 
 
 class WatchingBlocking(Blocking):
     """The same over an async backend that watches jobs."""
 
     def watch(self, queues: Sequence[str], topic: Topic) -> "BlockingWatch":
-        """See `stanchion.contract.backend.WatchesJobs`."""
+        """See `stanchion.contract.capabilities.WatchesJobs`."""
         backend: Any = self._backend
         return BlockingWatch(self._loop.call(backend.watch(queues, topic)), self._loop)
 

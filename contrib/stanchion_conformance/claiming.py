@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from stanchion.contract.backend import Backend
-from stanchion.model.changes import Place, remembered
-from stanchion.model.queues import QueueSettings
+from stanchion.contract.requests import Forget
+from stanchion.model.changes import TAIL, remembered
 from stanchion.model.states import State
 from stanchion_conformance.ground import Ground
 from stanchion_conformance.invariants import listed
@@ -15,11 +15,14 @@ from stanchion_conformance.making import (
     QUEUE,
     a_claim,
     an_item,
+    bare,
     change,
+    counts_of,
     in_states,
     inserted,
     items,
     keys_of,
+    pause,
     taken,
     the,
 )
@@ -32,7 +35,7 @@ class Claiming(Ground):
     """Handing jobs to workers, each to one."""
 
     def test_claim_makes_jobs_running(self, backend: Backend, clock: VirtualClock) -> None:
-        """A taken job has its claim, worker, run, start and the end of its lease; nothing else changed."""
+        """Give a taken job its claim, worker, run, start and lease; change nothing else."""
         inserted(backend, an_item(priority=3, tags=("t",)))
         before = the(backend)
         clock.advance(5)
@@ -46,11 +49,12 @@ class Claiming(Ground):
             clock.now() + timedelta(seconds=12, milliseconds=345),
         )
         assert claimed.now == clock.now()
-        assert (job.spec, job.priority, job.tags, job.revision) == (before.spec, 3, ("t",), before.revision)
+        assert (job.args, job.priority, job.tags, job.revision) == (before.args, 3, ("t",), before.revision)
+        assert (job.policy, job.queued_at) == (before.policy, None)
         assert (job.place, job.created_at) == (before.place, before.created_at)
 
     def test_claim_takes_by_priority_then_first_come(self, backend: Backend) -> None:
-        """The highest priority goes first; within one, who came first."""
+        """Take the highest priority first; within one, the job that came first."""
         inserted(
             backend,
             *(an_item(key, priority=p) for key, p in [("a", 0), ("b", 1), ("c", 0), ("d", 1), ("e", -1)]),
@@ -59,7 +63,7 @@ class Claiming(Ground):
         assert keys_of(a_claim(backend).records) == ["b", "d", "a", "c", "e"]
 
     def test_claim_takes_at_most_its_limit(self, backend: Backend) -> None:
-        """What is left is said to be there, and goes to the next claims."""
+        """Answer that more are left; they go to the next claims."""
         inserted(backend, *items("abc"))
         first, second = a_claim(backend, limit=2), a_claim(backend, limit=2)
 
@@ -67,7 +71,7 @@ class Claiming(Ground):
         assert (keys_of(second.records), second.more) == (["c"], False)
 
     def test_claim_serves_queues_in_the_order_given(self, backend: Backend) -> None:
-        """The first queue is emptied before the next is looked at, whatever the priorities."""
+        """Empty the first queue before the next one, whatever the priorities."""
         inserted(
             backend,
             an_item("a", queue="one"),
@@ -93,7 +97,7 @@ class Claiming(Ground):
         assert a_claim(backend, "mail").records == []
 
     def test_claim_never_hands_one_job_to_two_claims(self, backend: Backend) -> None:
-        """A running job is nobody else's while its claim holds it."""
+        """Hand a running job to no other while its claim holds it."""
         inserted(backend, *items("abcdef"))
         claims = [a_claim(backend, limit=2) for _ in range(4)]
 
@@ -101,40 +105,40 @@ class Claiming(Ground):
         assert handed == ["a", "b", "c", "d", "e", "f"]
 
     def test_claim_leaves_a_lapsed_lease_to_the_sweep(self, backend: Backend, clock: VirtualClock) -> None:
-        """A job whose lease ended is still its claim's until it is declared lost."""
+        """Leave a job whose lease ended to its claim until it is declared lost."""
         taken(backend)
         clock.advance(LEASE + SECOND)
 
         assert a_claim(backend).records == []
 
     def test_claim_takes_nothing_from_an_unknown_queue(self, backend: Backend) -> None:
-        """A queue without jobs has none to give, and is not made to exist by asking."""
+        """Answer with no job, and do not create the queue."""
         claimed = a_claim(backend, "nowhere")
 
-        assert (claimed.records, claimed.more, claimed.next_due_at) == ([], False, None)
+        assert (claimed.records, claimed.more, claimed.ask_again_at) == ([], False, None)
         assert dict(backend.queues()) == {}
 
     def test_claim_of_none_takes_none(self, backend: Backend) -> None:
-        """A limit of nought is no claim, but says whether there is something."""
+        """Take nothing with a limit of zero, but answer whether there is something."""
         inserted(backend, an_item())
         claimed = a_claim(backend, limit=0)
 
         assert (claimed.records, claimed.more) == ([], True)
 
     def test_claim_leaves_paused_queues_out(self, backend: Backend, clock: VirtualClock) -> None:
-        """A paused queue hands out nothing, promotes nothing and is not said to have more."""
+        """Take and promote nothing of a paused queue, and do not answer that it has more, now or later."""
         inserted(
             backend,
             an_item("a"),
-            an_item("b", state=State.SCHEDULED, clock=SECOND),
+            an_item("b", state=State.SCHEDULED, due=SECOND),
             an_item("c", queue="other"),
         )
-        backend.configure(QUEUE, QueueSettings(paused=True))
+        pause(backend)
         clock.advance(2)
         claimed = a_claim(backend, QUEUE, "other")
 
         assert keys_of(claimed.records) == ["c"]
-        assert not claimed.more
+        assert (claimed.more, claimed.ask_again_at) == (False, None)
         assert the(backend, "b").state is State.SCHEDULED
 
     def test_claim_counts_runs(self, backend: Backend, clock: VirtualClock) -> None:
@@ -147,6 +151,17 @@ class Claiming(Ground):
         assert (first.run, second.run) == (1, 2)
         assert second.started_at == clock.now()
         assert second.claim != first.claim
+
+    def test_claim_hands_out_what_a_handler_needs(self, backend: Backend) -> None:
+        """Answer a job that ran before with its head, arguments and notes."""
+        first = taken(backend, args=b"args", policy=b"policy", tags=("t",))
+        notes = {"saved": b"half", "progress": b"0.5"}
+        counters = {"lost": 1, "attempts": 2}
+        change(backend, first, State.QUEUED, notes=notes, counters=counters, error="no", append={"log": b"x"})
+        (second,) = a_claim(backend).records
+
+        assert bare(second) == bare(the(backend))
+        assert (second.args, second.notes, second.counters, second.error) == (b"args", notes, counters, "no")
 
     @pytest.mark.parametrize("lease", [LEASE, timedelta(hours=1)])
     def test_claim_asked_again_late_answers_as_before(
@@ -173,36 +188,38 @@ class Claiming(Ground):
         due = a_claim(backend)
 
         assert (early.records, early.more) == ([], False)
-        assert early.next_due_at == clock.now()
+        assert early.ask_again_at == clock.now()
         assert keys_of(due.records) == ["a"]
-        assert due.next_due_at is None
+        assert due.ask_again_at is None
 
     def test_claim_never_promotes_a_blocked_job(self, backend: Backend, clock: VirtualClock) -> None:
-        """A blocked job waits for others; only a change ends that."""
+        """Leave a job that waits for others until a change ends that."""
         in_states(backend, {"a": State.BLOCKED})
         clock.advance(days=1)
 
         assert a_claim(backend).records == []
 
-    def test_claim_never_promotes_a_job_without_a_clock(self, backend: Backend, clock: VirtualClock) -> None:
-        """A scheduled job whose clock is none has no time that could come."""
-        inserted(backend, an_item(state=State.SCHEDULED, clock=None))
+    def test_claim_never_promotes_a_job_without_a_deadline(
+        self, backend: Backend, clock: VirtualClock
+    ) -> None:
+        """Leave a scheduled job that has no time at which it would start."""
+        inserted(backend, an_item(state=State.SCHEDULED, due=None))
         clock.advance(days=3000)
         claimed = a_claim(backend)
 
-        assert (claimed.records, claimed.next_due_at) == ([], None)
+        assert (claimed.records, claimed.ask_again_at) == ([], None)
 
-    def test_claim_promotes_to_the_tail_oldest_clock_first(
+    def test_claim_promotes_to_the_tail_the_longest_due_first(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """Due jobs of both waiting states are merged by their clocks, behind those that are queued."""
+        """Due jobs of both waiting states are merged by their deadlines, behind those that are queued."""
         found = in_states(backend, {"r": State.RETRYING, "q": State.QUEUED})
-        change(backend, found["r"], State.RETRYING, clock=2 * SECOND)
+        change(backend, found["r"], State.RETRYING, due=2 * SECOND)
         inserted(
             backend,
-            an_item("late", state=State.SCHEDULED, clock=3 * SECOND),
-            an_item("soon", state=State.SCHEDULED, clock=SECOND),
-            an_item("high", state=State.SCHEDULED, clock=3 * SECOND, priority=1),
+            an_item("late", state=State.SCHEDULED, due=3 * SECOND),
+            an_item("soon", state=State.SCHEDULED, due=SECOND),
+            an_item("high", state=State.SCHEDULED, due=3 * SECOND, priority=1),
         )
         clock.advance(3)
 
@@ -211,58 +228,60 @@ class Claiming(Ground):
     def test_claim_promotes_jobs_of_one_instant_by_creation_then_id(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """Jobs that were delayed until the same instant start in the order in which they were enqueued."""
+        """Start jobs that were delayed until the same instant in the order in which they were enqueued."""
         for seconds, keys in ((9, ["z", "y"]), (8, ["b", "x", "a"])):
-            inserted(backend, *items(keys, state=State.SCHEDULED, clock=timedelta(seconds=seconds)))
+            inserted(backend, *items(keys, state=State.SCHEDULED, due=timedelta(seconds=seconds)))
             clock.advance(1)
         clock.advance(60)
 
         assert keys_of(a_claim(backend).records) == ["y", "z", "a", "b", "x"]
 
     def test_claim_promotes_even_what_it_does_not_take(self, backend: Backend, clock: VirtualClock) -> None:
-        """A due job beyond the limit is queued now; that counts as a change without a claim."""
-        inserted(backend, *items("ab", state=State.SCHEDULED, clock=SECOND))
+        """Queue a due job beyond the limit; that counts as a change without a claim."""
+        inserted(backend, *items("ab", state=State.SCHEDULED, due=SECOND))
         clock.advance(1)
         claimed = a_claim(backend, limit=1)
         left = the(backend, "b")
 
         assert (keys_of(claimed.records), claimed.more) == (["a"], True)
         assert (left.state, left.due_at, left.revision) == (State.QUEUED, None, 1)
+        assert left.queued_at == clock.now()
 
     def test_claim_promotes_at_most_a_batch(self, backend: Backend, clock: VirtualClock) -> None:
-        """What a crowd of due jobs costs one call is bounded; the next calls go on."""
+        """Bound what a crowd of due jobs costs one call; the next calls go on."""
         batch = backend.limits.batch
-        inserted(backend, *items([f"{n:04}" for n in range(batch + 5)], state=State.SCHEDULED, clock=SECOND))
+        inserted(backend, *items([f"{n:04}" for n in range(batch + 5)], state=State.SCHEDULED, due=SECOND))
         clock.advance(1)
         a_claim(backend, limit=1)
 
-        assert backend.count([QUEUE])[QUEUE][State.SCHEDULED] == 5
+        assert counts_of(backend)[State.SCHEDULED] == 5
         assert len(a_claim(backend).records) == batch
 
     def test_claim_says_when_the_next_job_is_due(self, backend: Backend, clock: VirtualClock) -> None:
-        """The earliest clock of the waiting jobs of all queues asked for, paused ones left out."""
+        """Answer the earliest deadline of waiting jobs in all queues asked for, without paused ones."""
         inserted(
             backend,
-            an_item("a", queue="one", state=State.SCHEDULED, clock=9 * SECOND),
-            an_item("b", queue="two", state=State.SCHEDULED, clock=5 * SECOND),
-            an_item("c", queue="paused", state=State.SCHEDULED, clock=SECOND),
-            an_item("d", queue="other", state=State.SCHEDULED, clock=SECOND),
+            an_item("a", queue="one", state=State.SCHEDULED, due=9 * SECOND),
+            an_item("b", queue="two", state=State.SCHEDULED, due=5 * SECOND),
+            an_item("c", queue="paused", state=State.SCHEDULED, due=SECOND),
+            an_item("d", queue="other", state=State.SCHEDULED, due=SECOND),
         )
-        backend.configure("paused", QueueSettings(paused=True))
+        pause(backend, "paused")
 
         for order in (["one", "paused", "two"], ["two", "paused", "one"]):
-            assert a_claim(backend, *order).next_due_at == clock.now() + 5 * SECOND
+            assert a_claim(backend, *order).ask_again_at == clock.now() + 5 * SECOND
 
     @pytest.mark.parametrize("first", [State.SCHEDULED, State.RETRYING])
     def test_claim_says_when_the_first_of_both_waiting_states_is_due(
         self, backend: Backend, clock: VirtualClock, first: State
     ) -> None:
-        """Though the call takes jobs, too."""
+        """Though the call takes jobs, too; unless more could have been taken, which is now."""
         found = in_states(backend, {state.value: state for state in (State.SCHEDULED, State.RETRYING)})
-        change(backend, found[first], first, clock=SECOND)
+        change(backend, found[first], first, due=SECOND)
         inserted(backend, *items("ab"))
 
-        assert a_claim(backend, limit=1).next_due_at == clock.now() + SECOND
+        assert a_claim(backend, limit=1).ask_again_at == clock.now()
+        assert a_claim(backend, limit=1).ask_again_at == clock.now() + SECOND
 
     def test_claim_says_that_there_is_more_in_any_of_its_queues(self, backend: Backend) -> None:
         """Whatever its position among those asked for."""
@@ -271,29 +290,29 @@ class Claiming(Ground):
         third = a_claim(backend, "two", "one", limit=1)
 
         assert [claimed.more for claimed in (first, second, third)] == [True, True, False]
-        waiting = an_item("e", queue="two", state=State.SCHEDULED, clock=SECOND)
+        waiting = an_item("e", queue="two", state=State.SCHEDULED, due=SECOND)
         inserted(backend, an_item("d", queue="one"), waiting)
         assert a_claim(backend, "one", "two", limit=0).more
 
-    def test_claim_follows_clocks_that_were_moved(self, backend: Backend, clock: VirtualClock) -> None:
-        """A waiting job is promoted at its new time, be that sooner or later than the old one."""
+    def test_claim_follows_deadlines_that_were_moved(self, backend: Backend, clock: VirtualClock) -> None:
+        """Promote a waiting job at its new time, be that sooner or later than the old one."""
         inserted(
             backend,
-            an_item("sooner", state=State.SCHEDULED, clock=9 * SECOND),
-            an_item("later", state=State.SCHEDULED, clock=SECOND),
+            an_item("sooner", state=State.SCHEDULED, due=9 * SECOND),
+            an_item("later", state=State.SCHEDULED, due=SECOND),
         )
-        change(backend, the(backend, "sooner"), State.SCHEDULED, clock=SECOND)
-        change(backend, the(backend, "later"), State.SCHEDULED, clock=9 * SECOND)
+        change(backend, the(backend, "sooner"), State.SCHEDULED, due=SECOND)
+        change(backend, the(backend, "later"), State.SCHEDULED, due=9 * SECOND)
         clock.advance(1)
         first = a_claim(backend)
         clock.advance(8)
 
         assert keys_of(first.records) == ["sooner"]
-        assert first.next_due_at == clock.now()
+        assert first.ask_again_at == clock.now()
         assert keys_of(a_claim(backend).records) == ["later"]
 
     def test_claim_repeated_within_the_lease_answers_the_same(self, backend: Backend) -> None:
-        """The jobs of the first time, as they are now, and nothing new."""
+        """Answer with the jobs of the first time, as they are now, and nothing new."""
         inserted(backend, *items("abc"))
         first = a_claim(backend, limit=2, claim_id="c1")
         before = self.dump(backend)
@@ -303,7 +322,7 @@ class Claiming(Ground):
         assert self.dump(backend) == before
 
     def test_claim_repeated_leaves_out_what_it_no_longer_holds(self, backend: Backend) -> None:
-        """A job that was settled meanwhile, or went to another claim, is not answered again."""
+        """Leave out a job that was settled meanwhile, or that another claim took."""
         inserted(backend, *items("abc"))
         first = a_claim(backend, claim_id="c1").records
         change(backend, first[0], State.COMPLETED, guards={"claim": "c1"})
@@ -317,16 +336,17 @@ class Claiming(Ground):
         inserted(backend, an_item("a", queue="two"))
         first = a_claim(backend, "one", "two", claim_id="c1")
         inserted(backend, an_item("b", queue="one"), an_item("c", queue="two"))
-        backend.configure("two", QueueSettings(paused=True))
+        pause(backend, "two")
 
         assert a_claim(backend, "one", "two", claim_id="c1").records == first.records
 
     def test_claim_repeated_takes_nothing_new_after_its_queue_was_forgotten(self, backend: Backend) -> None:
-        """What became of the jobs it was answered with does not make it a new claim."""
+        """Recognise a claim whose jobs and queue are gone."""
         inserted(backend, an_item("a", queue="two"))
         (job,) = a_claim(backend, "one", "two", claim_id="c1").records
-        change(backend, job, None, guards={"claim": "c1"})
-        assert backend.forget("two")
+        change(backend, job, State.COMPLETED, guards={"claim": "c1"})
+        change(backend, the(backend, "a", "two"), None)
+        assert backend.forget(Forget("two"))
         inserted(backend, *items("bc", queue="one"))
 
         assert a_claim(backend, "one", "two", claim_id="c1").records == []
@@ -343,7 +363,7 @@ class Claiming(Ground):
         self, backend: Backend, clock: VirtualClock
     ) -> None:
         """To be queued is not to be started."""
-        waiting = (an_item(k, state=State.SCHEDULED, clock=SECOND, unique=k, scope="start") for k in "ab")
+        waiting = (an_item(k, state=State.SCHEDULED, due=SECOND, unique=k, scope="start") for k in "ab")
         inserted(backend, *waiting)
         clock.advance(1)
         a_claim(backend, limit=1)
@@ -353,14 +373,14 @@ class Claiming(Ground):
         assert [answer.created for answer in answers] == [True, False]
 
     def test_claim_keeps_a_unique_key_held_until_the_end(self, backend: Backend) -> None:
-        """The running job still holds it."""
+        """Leave the key to the running job."""
         job = taken(backend, "a", unique="digest", scope="end")
 
         assert job.unique == the(backend, "a").unique == "digest"
         assert not inserted(backend, an_item("b", unique="digest", scope="end"))[0].created
 
-    def test_a_job_handed_back_keeps_its_place(self, backend: Backend) -> None:
-        """It goes before those that came after it, but not before a higher priority."""
+    def test_a_released_job_keeps_its_place(self, backend: Backend) -> None:
+        """Place it before the jobs that came after it, but not before a higher priority."""
         inserted(backend, *items("abc"))
         (job,) = a_claim(backend, limit=1).records
         inserted(backend, an_item("high", priority=1))
@@ -368,8 +388,8 @@ class Claiming(Ground):
 
         assert keys_of(a_claim(backend).records) == ["high", "a", "b", "c"]
 
-    def test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue(self, backend: Backend) -> None:
-        """Places go on where they were, though no job was queued meanwhile."""
+    def test_a_released_job_goes_before_those_that_came_to_an_empty_queue(self, backend: Backend) -> None:
+        """Count places on, though no job was queued meanwhile."""
         inserted(backend, *items("ab"))
         (_, job) = a_claim(backend).records
         inserted(backend, *items("cd"))
@@ -381,7 +401,7 @@ class Claiming(Ground):
         """Behind all jobs of its priority that are there."""
         inserted(backend, *items("abc"))
         (job,) = a_claim(backend, limit=1).records
-        change(backend, job, State.QUEUED, guards={"claim": job.claim}, head={"place": Place.TAIL})
+        change(backend, job, State.QUEUED, guards={"claim": job.claim}, place=TAIL)
         inserted(backend, an_item("d"))
 
         assert keys_of(a_claim(backend).records) == ["b", "c", "a", "d"]

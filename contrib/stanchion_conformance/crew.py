@@ -1,6 +1,6 @@
 """Processes that come to a store from outside, to race for its jobs, or to be killed in the middle of something.
 
-A member of a crew opens the store by its address and plays one of `PARTS`. It tells, a line each, what the store
+A member of a crew opens the store by its address and plays one of `PARTS`. It prints, a line each, what the store
 acknowledged to it, and nothing else: `inserted mail:a`, `claimed mail:a`, `completed mail:a`, `lost mail:a`.
 """
 
@@ -17,10 +17,12 @@ from typing import Final, TypeVar
 
 from stanchion.contract.backend import Backend
 from stanchion.contract.opening import open_backend
+from stanchion.contract.requests import Apply, FindDue, Insert
 from stanchion.model.changes import Applied, Change
-from stanchion.model.decisions import Completed, Signal, decide, swept
+from stanchion.model.decisions import decide
 from stanchion.model.ids import new_key
-from stanchion.model.records import Item, Record
+from stanchion.model.records import Head, Item, Record
+from stanchion.model.signals import Completed, Signal, signal_for
 from stanchion.model.states import State
 from stanchion_conformance.making import POLICY, a_claim, an_item, items
 
@@ -39,7 +41,10 @@ _START: Final = "from stanchion_conformance.crew import main; main()"
 
 
 def eventually(condition: Callable[[], T]) -> T:
-    """What the condition answers once that is true.
+    """Wait until a condition is true.
+
+    Returns:
+        What the condition answered.
 
     Raises:
         AssertionError: It was not, for as long as one may have patience.
@@ -56,7 +61,7 @@ class Member:
 
     def __init__(self, part: str, address: tuple[str, str], queue: str, lease: timedelta) -> None:
         self.lines: list[tuple[str, str]] = []
-        """What it told so far: a word and a job's id."""
+        """What it printed so far: a word and a job's id."""
         # It imports what this process can, whatever pytest put into the path.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", _START, part, *address, queue, str(lease.total_seconds())]
@@ -74,11 +79,15 @@ class Member:
                 self.lines.append((word, job_id))
 
     def ids(self, word: str) -> list[str]:
-        """The jobs of which it told this."""
+        """Return the jobs of which the process printed this word.
+
+        Returns:
+            Their ids, in order.
+        """
         return [job_id for said, job_id in self.lines if said == word]
 
     def until(self, word: str, number: int = 1) -> None:
-        """Wait until it told this of so many jobs."""
+        """Wait until it printed this of so many jobs."""
         eventually(lambda: len(self.ids(word)) >= number or not self._reader.is_alive())
         assert len(self.ids(word)) >= number, "a process ended too early; what it printed says why"
 
@@ -89,7 +98,7 @@ class Member:
         self._process.stdin.flush()
 
     def end(self) -> None:
-        """Wait until it has played its part, and told all of it."""
+        """Wait until it has played its part, and printed all of it."""
         assert self._process.wait(PATIENCE) == 0, "a process ended with an error, which it printed"
         self._reader.join(PATIENCE)
 
@@ -100,7 +109,7 @@ class Member:
         self._reader.join(PATIENCE)
 
     def close(self) -> None:
-        """Kill it if it is still there, and let go of its pipes."""
+        """Kill it if it is still there, and close its pipes."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -111,7 +120,7 @@ class Member:
 def a_crew(
     size: int, part: str, address: tuple[str, str], queue: str, lease: timedelta
 ) -> Iterator[Sequence[Member]]:
-    """Processes that begin at the same time; gone at the end."""
+    """Start processes that begin at the same time, and end them."""
     members = [Member(part, address, queue, lease) for _ in range(size)]
     try:
         for member in members:
@@ -129,37 +138,41 @@ def main() -> None:
     part, url, namespace, queue, lease = sys.argv[1:]
     backend = open_backend(url, namespace)
     backend.now()  # connections and imports are not part of the race
-    _tell("ready", [""])
+    _print("ready", [""])
     sys.stdin.readline()
     PARTS[part](backend, queue, timedelta(seconds=float(lease)))
     backend.close()
 
 
-def _tell(word: str, ids: Sequence[str]) -> None:
+def _print(word: str, ids: Sequence[str]) -> None:
     sys.stdout.write("".join(f"{word} {job_id}\n" for job_id in ids))
     sys.stdout.flush()
 
 
 def insert(backend: Backend, made: Sequence[Item]) -> None:
-    """Insert jobs, and tell which of them that created."""
-    answers = backend.insert(made)
-    _tell("inserted", [item.id for item, answer in zip(made, answers, strict=True) if answer.created])
+    """Insert jobs, and print which of them that created."""
+    answers = backend.insert(Insert(made))
+    _print("inserted", [item.id for item, answer in zip(made, answers, strict=True) if answer.created])
 
 
 def claim(backend: Backend, queue: str, lease: timedelta) -> Sequence[Record]:
-    """Claim some jobs, and tell which."""
+    """Claim some jobs, and print which.
+
+    Returns:
+        The claimed jobs.
+    """
     records = a_claim(
         backend, queue, limit=HELD, claim_id=new_key(), worker=f"w{os.getpid()}", lease=lease
     ).records
-    _tell("claimed", [job.id for job in records])
+    _print("claimed", [job.id for job in records])
     return records
 
 
-def settle(backend: Backend, jobs: Sequence[Record], word: str, signal: Callable[[Record], Signal]) -> None:
-    """Tell the store what happened to jobs, and tell of which it accepted that."""
+def settle(backend: Backend, jobs: Sequence[Head], word: str, signal: Callable[[Head], Signal]) -> None:
+    """Apply what happened to jobs, and print of which it was accepted."""
     changes: list[Change] = [decide(job, signal(job), roll=0, policy=POLICY) for job in jobs]
-    answers = backend.apply(changes)
-    _tell(word, [job.id for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, Applied)])
+    answers = backend.apply(Apply(changes))
+    _print(word, [job.id for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, Applied)])
 
 
 def complete(backend: Backend, jobs: Sequence[Record]) -> None:
@@ -174,7 +187,7 @@ def work(backend: Backend, queue: str, lease: timedelta) -> None:
 
 
 def produce(backend: Backend, queue: str, _: timedelta) -> None:
-    """Insert the same jobs as everybody else: some have the same id, some the same unique key."""
+    """Insert the same jobs as the other processes: some have the same id, some the same unique key."""
     for n in range(100):
         mine = an_item(f"{n}-{os.getpid()}", queue=queue, unique=f"digest-{n}", scope="end")
         insert(backend, [an_item(f"{n}", queue=queue), mine])
@@ -182,8 +195,8 @@ def produce(backend: Backend, queue: str, _: timedelta) -> None:
 
 def sweep(backend: Backend, queue: str, _: timedelta) -> None:
     """Lose the jobs whose lease has lapsed until there are none."""
-    while due := backend.due([queue], backend.limits.batch).records:
-        settle(backend, due, "lost", swept)
+    while due := backend.due(FindDue([queue], backend.limits.batch)).heads:
+        settle(backend, due, "lost", signal_for)
 
 
 def hold(backend: Backend, queue: str, lease: timedelta) -> None:
@@ -197,7 +210,7 @@ def toil(backend: Backend, queue: str, lease: timedelta) -> None:
     """Insert, claim and complete jobs for ever."""
     for n in count():
         name = f"{os.getpid()}-{n}"
-        waiting = items([f"{name}-w"], queue=queue, state=State.SCHEDULED, clock=timedelta(0))
+        waiting = items([f"{name}-w"], queue=queue, state=State.SCHEDULED, due=timedelta(0))
         unique = items([f"{name}-u"], queue=queue, unique=f"digest-{name}", scope="end")
         insert(backend, [*items([name], queue=queue), *waiting, *unique])
         complete(backend, claim(backend, queue, lease))

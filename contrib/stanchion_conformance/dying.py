@@ -6,13 +6,15 @@ from random import randrange
 from typing import ClassVar, Final
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, FindDue
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Completed, Lost, decide, swept
-from stanchion.model.records import Record
+from stanchion.model.decisions import decide
+from stanchion.model.records import Head, Record
+from stanchion.model.signals import Completed, Lost, signal_for
 from stanchion.model.states import FINAL, State
 from stanchion_conformance.crew import HELD, a_crew, eventually
 from stanchion_conformance.invariants import broken, listed
-from stanchion_conformance.making import POLICY, QUEUE, a_claim, applied_all, inserted, items
+from stanchion_conformance.making import POLICY, QUEUE, a_claim, applied_all, counts_of, inserted, items
 from stanchion_conformance.sharing import Shared
 
 SHORT: Final = timedelta(seconds=1)
@@ -31,14 +33,14 @@ class Dying(Shared):
     def test_the_jobs_of_a_killed_process_are_completed_by_another(
         self, outsider: Backend, whereabouts: tuple[str, str]
     ) -> None:
-        """Those that it had not settled are due once its lease lapsed, are lost once, and run again."""
+        """Lose once, and run again, each job that the process had not settled when its lease lapsed."""
         inserted(outsider, *items(f"{n}" for n in range(HELD)))
         with a_crew(1, "hold", whereabouts, QUEUE, SHORT) as (member,):
             member.until("completed", 2)
             member.kill()
         claimed, completed = member.ids("claimed"), member.ids("completed")
         due = eventually(lambda: _due(outsider, HELD - 2))
-        applied_all(outsider, (decide(job, swept(job), roll=0, policy=POLICY) for job in due))
+        applied_all(outsider, (decide(job, signal_for(job), roll=0, policy=POLICY) for job in due))
         _complete(outsider, a_claim(outsider).records)
         ended = listed(outsider, QUEUE, State.COMPLETED)
 
@@ -57,11 +59,11 @@ class Dying(Shared):
             member.until("completed", 2)
             member.kill()
         held = listed(outsider, QUEUE, State.RUNNING)
-        answers = outsider.apply([decide(job, Lost(), roll=0, policy=POLICY) for job in held])
+        answers = outsider.apply(Apply([decide(job, Lost(), roll=0, policy=POLICY) for job in held]))
 
         assert len(held) == HELD - 2
         assert not [answer for answer in answers if isinstance(answer, Applied)]
-        assert outsider.due([QUEUE], HELD).records == []
+        assert outsider.due(FindDue([QUEUE], HELD)).heads == []
         assert listed(outsider, QUEUE, State.RUNNING) == held
 
     def test_processes_killed_at_any_moment_leave_a_sound_store(
@@ -88,9 +90,9 @@ class Dying(Shared):
         }
 
 
-def _due(backend: Backend, number: int) -> list[Record]:
+def _due(backend: Backend, number: int) -> list[Head]:
     """The jobs that are due, once they are so many."""
-    due = backend.due([QUEUE], backend.limits.batch).records
+    due = backend.due(FindDue([QUEUE], backend.limits.batch)).heads
     return due if len(due) >= number else []
 
 
@@ -100,8 +102,8 @@ def _complete(backend: Backend, jobs: Iterable[Record]) -> None:
 
 def _recovered(backend: Backend) -> bool:
     """Sweep, claim and complete once, as a worker would; whether nothing is left to do."""
-    due = backend.due([QUEUE], backend.limits.batch).records
-    applied_all(backend, (decide(job, swept(job), roll=0, policy=POLICY) for job in due))
+    due = backend.due(FindDue([QUEUE], backend.limits.batch)).heads
+    applied_all(backend, (decide(job, signal_for(job), roll=0, policy=POLICY) for job in due))
     _complete(backend, a_claim(backend).records)
-    counts = backend.count([QUEUE])[QUEUE]
+    counts = counts_of(backend)
     return not any(number for state, number in counts.items() if state not in FINAL)

@@ -14,7 +14,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def unchecked(reason: str) -> Callable[[F], F]:
-    """For a test after which the store cannot be looked at; says why."""
+    """Mark a test after which the store cannot be checked.
+
+    Returns:
+        A decorator.
+    """
 
     def mark(test: F) -> F:
         test.unchecked = reason  # type: ignore[attr-defined]  # functions take attributes
@@ -24,7 +28,11 @@ def unchecked(reason: str) -> Callable[[F], F]:
 
 
 def lacks(backend: object, capability: type) -> str:
-    """The reason why a claim about a capability is skipped."""
+    """Return the reason why a claim about a capability is skipped.
+
+    Returns:
+        A sentence that names backend and capability.
+    """
     meaning = (capability.__doc__ or "").partition("\n")[0]
     return f"{called(backend)} does not have the capability {capability.__name__} ({meaning})"
 
@@ -33,7 +41,7 @@ class Ground:
     """The fixtures and hooks of a backend's suite. A subclass must give the fixture `backend`."""
 
     TITLE: ClassVar[str] = ""
-    """What the backend is called in reports; the name of the test class unless given."""
+    """The name of the backend in reports. Defaults to the name of the test class."""
 
     @pytest.fixture
     def clock(self) -> VirtualClock:
@@ -41,20 +49,30 @@ class Ground:
         return VirtualClock()
 
     def reopen(self, backend: Backend, namespace: str) -> Backend | None:
-        """Another backend on the same store, in another namespace; none where a store cannot be shared."""
+        """Open another backend on the same store, in another namespace.
+
+        Returns:
+            That backend; `None` where a store cannot be shared.
+        """
         return None
 
     def address(self, backend: Backend) -> tuple[str, str] | None:
-        """The URL and the namespace by which another process opens the same store; none if none can.
+        """Return where another process opens the same store, as `stanchion.contract.opening.open_backend` takes it.
 
-        That is what `stanchion.app.config.open_backend` takes. There the backend goes by its own clock.
+        There the backend goes by its own clock.
+
+        Returns:
+            URL and namespace; `None` if no other process can open the store.
         """
         return None
 
     def connect(self, backend: Backend) -> Any:
-        """A caller's own connection to the database that the jobs are in, which begins transactions by itself.
+        """Open a caller's own connection to the database that the jobs are in, which begins transactions by itself.
 
-        None unless overridden; needed where a backend joins transactions.
+        Override it where a backend joins transactions.
+
+        Returns:
+            The connection. Defaults to `None`.
         """
         return None
 
@@ -62,12 +80,24 @@ class Ground:
         """Damage a job's record behind the backend's back, so that it cannot be read any more.
 
         Returns:
-            `True` if that was done; `False`, unless overridden, where a record cannot be damaged.
+            `True` if that was done. Not overridden, a record cannot be damaged, and claims about that are skipped.
+        """
+        return False
+
+    def mend(self, backend: Backend, job_id: str) -> bool:
+        """Repair what `damage` did to a job's record, behind the backend's back.
+
+        Returns:
+            `True` if that was done. Not overridden, a record cannot be repaired, and claims about that are skipped.
         """
         return False
 
     def dump(self, backend: Backend) -> Any:
-        """Everything in the store, to be compared; as much as the contract shows, unless overridden."""
+        """Read everything in the store, to be compared.
+
+        Returns:
+            Anything with `==`. Defaults to as much as the contract shows.
+        """
         return everything(backend)
 
     @pytest.fixture(autouse=True)

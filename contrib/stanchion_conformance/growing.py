@@ -5,13 +5,24 @@ from datetime import timedelta
 from typing import ClassVar
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Count, FindDue
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import decide, swept
+from stanchion.model.decisions import decide
 from stanchion.model.records import Record
+from stanchion.model.signals import signal_for
 from stanchion.model.states import State
 from stanchion_conformance.ground import Ground
 from stanchion_conformance.invariants import listed
-from stanchion_conformance.making import POLICY, QUEUE, a_claim, applied_all, inserted, items, keys_of
+from stanchion_conformance.making import (
+    POLICY,
+    QUEUE,
+    a_claim,
+    applied_all,
+    counts_of,
+    inserted,
+    items,
+    keys_of,
+)
 from stanchion_testing.clock import VirtualClock
 
 SECOND = timedelta(seconds=1)
@@ -34,7 +45,7 @@ class Growing(Ground):
 
         assert [key for claimed in claims for key in keys_of(claimed)] == keys
         assert {len(claimed) for claimed in claims[:-1]} == {backend.limits.batch}
-        assert backend.count([QUEUE])[QUEUE] == {**dict.fromkeys(State, 0), State.RUNNING: self.SIZE}
+        assert counts_of(backend) == {**dict.fromkeys(State, 0), State.RUNNING: self.SIZE}
 
     def test_many_jobs_are_listed_once_each(self, backend: Backend) -> None:
         """Page after page, in the order in which they will be taken; and counted."""
@@ -42,25 +53,25 @@ class Growing(Ground):
         inserted(backend, *items(keys))
 
         assert keys_of(listed(backend, QUEUE, State.QUEUED)) == keys
-        assert backend.count([QUEUE])[QUEUE] == {**dict.fromkeys(State, 0), State.QUEUED: self.SIZE}
+        assert counts_of(backend) == {**dict.fromkeys(State, 0), State.QUEUED: self.SIZE}
 
     def test_many_due_jobs_are_swept_to_the_last(self, backend: Backend, clock: VirtualClock) -> None:
         """Sweep after sweep is handed a batch of those that are left, and then none."""
-        inserted(backend, *items(self._keys(), state=State.SCHEDULED, clock=SECOND))
+        inserted(backend, *items(self._keys(), state=State.SCHEDULED, due=SECOND))
         clock.advance(SECOND)
         sizes = list(_sweeps(backend))
 
         assert sum(sizes) == self.SIZE
         assert {*sizes[:-1]} == {backend.limits.batch}
-        assert backend.count([QUEUE])[QUEUE] == {**dict.fromkeys(State, 0), State.QUEUED: self.SIZE}
+        assert counts_of(backend) == {**dict.fromkeys(State, 0), State.QUEUED: self.SIZE}
 
     def test_a_due_job_is_promoted_though_very_many_wait(self, backend: Backend, clock: VirtualClock) -> None:
-        """It is first by its priority, and stands neither behind the queued nor behind those not due yet."""
+        """Take it first by its priority, behind neither the queued nor those not due yet."""
         half = self._keys()[: self.SIZE // 2]
         inserted(backend, *items(half))
         later = [f"{key}-later" for key in half]
-        inserted(backend, *items(later, state=State.SCHEDULED, clock=60 * SECOND))
-        inserted(backend, *items(["now"], state=State.SCHEDULED, clock=SECOND, priority=1))
+        inserted(backend, *items(later, state=State.SCHEDULED, due=60 * SECOND))
+        inserted(backend, *items(["now"], state=State.SCHEDULED, due=SECOND, priority=1))
         clock.advance(SECOND)
 
         assert keys_of(a_claim(backend, limit=2).records) == ["now", half[0]]
@@ -73,7 +84,7 @@ class Growing(Ground):
 
         assert found == [f"{queue}:{key}" for queue in queues for key in "ab"]
         assert list(backend.queues()) == queues
-        assert {counts[State.RUNNING] for counts in backend.count(queues).values()} == {2}
+        assert {counts[State.RUNNING] for counts in backend.count(Count(queues)).values()} == {2}
 
     def _keys(self) -> list[str]:
         return [f"{n:06}" for n in range(self.SIZE)]
@@ -87,8 +98,8 @@ def _claims(backend: Backend, *queues: str) -> Iterator[list[Record]]:
 
 def _sweeps(backend: Backend) -> Iterator[int]:
     """How many jobs sweep after sweep moves, until one is handed none, or moves none of those it was handed."""
-    while due := backend.due([QUEUE], backend.limits.batch).records:
-        answers = applied_all(backend, (decide(job, swept(job), roll=0, policy=POLICY) for job in due))
+    while due := backend.due(FindDue([QUEUE], backend.limits.batch)).heads:
+        answers = applied_all(backend, (decide(job, signal_for(job), roll=0, policy=POLICY) for job in due))
         moved = sum(isinstance(answer, Applied) for answer in answers)
         yield moved
         if not moved:

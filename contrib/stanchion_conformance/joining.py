@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from stanchion.contract.answers import Inserted
-from stanchion.contract.backend import Backend, JoinsTransactions
+from stanchion.contract.backend import Backend
+from stanchion.contract.capabilities import JoinsTransactions
+from stanchion.contract.requests import Get, Insert
 from stanchion.engine.engine import Engine
 from stanchion.errors import InvalidArgument, Unsupported
 from stanchion.model.records import Item
 from stanchion.plugins.manager import Plugins
 from stanchion_conformance.ground import Ground, lacks
-from stanchion_conformance.making import QUEUE, a_claim, an_item, inserted, items, keys_of, the
+from stanchion_conformance.making import QUEUE, a_claim, an_item, created, inserted, items, keys_of, there
 from stanchion_conformance.waiting import Waiter, quiet
 
 
@@ -35,10 +37,10 @@ class Joining(Ground):
     def test_joined_jobs_appear_with_the_commit(self, backend: Backend, connection: Any) -> None:
         """Not before, and then all of them, in order."""
         answers = joined(backend, connection, *items("ab"))
-        before = backend.get([f"{QUEUE}:a", f"{QUEUE}:b"])
+        before = backend.get(Get([f"{QUEUE}:a", f"{QUEUE}:b"]))
         connection.commit()
 
-        assert answers == [Inserted(True, None), Inserted(True, None)]
+        assert answers == [created(backend)] * 2
         assert before == [None, None]
         assert keys_of(a_claim(backend).records) == ["a", "b"]
 
@@ -48,15 +50,17 @@ class Joining(Ground):
         connection.rollback()
 
         assert dict(backend.queues()) == {}
-        assert inserted(backend, an_item("b", unique="digest", scope="end")) == [Inserted(True, None)]
+        assert inserted(backend, an_item("b", unique="digest", scope="end")) == [created(backend)]
 
-    def test_a_joined_insert_is_told_who_is_there(self, backend: Backend, connection: Any) -> None:
+    def test_a_joined_insert_is_answered_with_the_job_that_is_there(
+        self, backend: Backend, connection: Any
+    ) -> None:
         """By id and by unique key, as any insert is."""
         inserted(backend, an_item("a"), an_item("b", unique="digest", scope="end"))
         answers = joined(backend, connection, an_item("a"), an_item("c", unique="digest", scope="end"))
         connection.commit()
 
-        assert answers == [Inserted(False, the(backend, "a")), Inserted(False, the(backend, "b"))]
+        assert answers == [there(backend, "a"), there(backend, "b")]
 
     def test_a_joined_insert_sees_its_own_transaction(self, backend: Backend, connection: Any) -> None:
         """Enqueuing twice before the commit makes one job."""
@@ -64,7 +68,7 @@ class Joining(Ground):
         (again,) = joined(backend, connection, an_item("a"))
         connection.commit()
 
-        assert again == Inserted(False, the(backend, "a"))
+        assert again == there(backend)
 
     def test_joined_jobs_go_behind_those_that_were_there(self, backend: Backend, connection: Any) -> None:
         """And those that come after the commit behind them."""
@@ -90,23 +94,27 @@ class Joining(Ground):
         if not isinstance(backend, JoinsTransactions):
             pytest.skip(lacks(backend, JoinsTransactions))
         with pytest.raises(InvalidArgument):
-            backend.insert_joined([an_item()], object())
+            backend.insert_joined(Insert([an_item()]), object())
 
         assert dict(backend.queues()) == {}
 
     def test_without_the_capability_joining_is_refused_by_name(self, backend: Backend) -> None:
-        """The error names what lacks what, and nothing is inserted."""
+        """Name what lacks what, and insert nothing."""
         if isinstance(backend, JoinsTransactions):
             pytest.skip("it has the capability JoinsTransactions")
         engine = Engine(backend, Plugins())
         with pytest.raises(
             Unsupported, match=f"{type(backend).__name__} does not support joining transactions"
         ):
-            engine.run(engine.insert([an_item()], object()))
+            engine.call(engine.insert([an_item()], object()))
 
         assert dict(backend.queues()) == {}
 
 
 def joined(backend: Any, connection: Any, *made: Item) -> list[Inserted]:
-    """Insert jobs inside the caller's transaction."""
-    return list(backend.insert_joined(made, connection))
+    """Insert jobs inside the caller's transaction.
+
+    Returns:
+        An answer for each job.
+    """
+    return list(backend.insert_joined(Insert(made), connection))

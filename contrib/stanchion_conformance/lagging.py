@@ -1,11 +1,14 @@
-"""Claims about what comes too late: whoever slept past his lease, or acts on what he saw long ago, changes nothing."""
+"""Claims about what comes too late: a run past its lease, or a sweep that looked long ago, changes nothing."""
 
 import pytest
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, FindDue, Get
 from stanchion.model.changes import Refusal, Refused
-from stanchion.model.decisions import Beaten, Completed, Deleted, Lost, Signal, decide, swept
+from stanchion.model.decisions import decide
+from stanchion.model.effects import refuse
 from stanchion.model.records import Record
+from stanchion.model.signals import Beaten, Completed, Deleted, Lost, Signal, signal_for
 from stanchion.model.states import State
 from stanchion_conformance.ground import Ground
 from stanchion_conformance.living import ENDS
@@ -16,6 +19,7 @@ from stanchion_conformance.making import (
     a_claim,
     an_item,
     applied_all,
+    bare,
     inserted,
     taken,
     the,
@@ -45,8 +49,8 @@ class Lagging(Ground):
     def test_a_late_run_is_refused_while_the_job_waits(
         self, backend: Backend, slept: Record, late: str
     ) -> None:
-        """The job was lost, and is to be run by another."""
-        self._refused(backend, slept, LATE[late])
+        """Refuse it though the lost job, which another is to run, still names its claim."""
+        self._refused(backend, slept, LATE[late], Refusal.STATE)
 
     @pytest.mark.parametrize("late", LATE)
     def test_a_late_run_is_refused_while_another_runs(
@@ -54,7 +58,7 @@ class Lagging(Ground):
     ) -> None:
         """Also if it is the same worker that took the job again: a claim is held, not a job."""
         (again,) = a_claim(backend, worker="worker").records
-        self._refused(backend, slept, LATE[late])
+        self._refused(backend, slept, LATE[late], Refusal.CLAIM)
 
         assert (again.worker, again.run) == (slept.worker, slept.run + 1)
 
@@ -62,10 +66,10 @@ class Lagging(Ground):
     def test_a_late_run_is_refused_after_another_completed(
         self, backend: Backend, slept: Record, late: str
     ) -> None:
-        """The outcome that was accepted stays."""
+        """Keep the outcome that was accepted."""
         (again,) = a_claim(backend).records
         applied_all(backend, [decide(again, Completed(result=b"2"), roll=0, policy=POLICY)])
-        self._refused(backend, slept, LATE[late])
+        self._refused(backend, slept, LATE[late], Refusal.CLAIM)
 
         assert the(backend).notes["result"] == b"2"
 
@@ -73,11 +77,11 @@ class Lagging(Ground):
     def test_a_late_run_is_refused_by_a_new_job_of_the_same_id(
         self, backend: Backend, slept: Record, late: str
     ) -> None:
-        """Ids of jobs may be used again, claims never."""
+        """Rely on claims: ids of jobs may be used again, claims never."""
         applied_all(backend, [decide(the(backend), Deleted(), roll=0, policy=POLICY)])
         inserted(backend, an_item())
         a_claim(backend)
-        self._refused(backend, slept, LATE[late])
+        self._refused(backend, slept, LATE[late], Refusal.CLAIM)
 
     @pytest.mark.parametrize("late", LATE)
     def test_a_late_run_finds_no_job_that_was_deleted(
@@ -85,16 +89,16 @@ class Lagging(Ground):
     ) -> None:
         """And does not bring it back."""
         applied_all(backend, [decide(the(backend), Deleted(), roll=0, policy=POLICY)])
-        answers = backend.apply([decide(slept, LATE[late], roll=0, policy=POLICY)])
+        answers = backend.apply(Apply([decide(slept, LATE[late], roll=0, policy=POLICY)]))
 
         assert list(answers) == [Refused(Refusal.ABSENT, None)]
-        assert backend.get([slept.id]) == [None]
+        assert backend.get(Get([slept.id])) == [None]
 
     def test_late_runs_do_not_hold_up_others(self, backend: Backend, slept: Record) -> None:
         """In one call, those that are in time are accepted."""
         prompt = taken(backend, "b", priority=1)
         ends = [decide(job, Completed(result=b"1"), roll=0, policy=POLICY) for job in (slept, prompt, slept)]
-        answers = backend.apply(ends)
+        answers = backend.apply(Apply(ends))
 
         assert [isinstance(answer, Refused) for answer in answers] == [True, False, True]
         assert the(backend, "b").state is State.COMPLETED
@@ -102,16 +106,16 @@ class Lagging(Ground):
     def test_a_late_sweep_does_not_take_a_job_from_its_next_run(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """It saw a lapsed lease; since then another sweep lost the job, and another worker claimed it."""
+        """Refuse a sweep that saw a lease which another sweep ended, before another worker claimed the job."""
         taken(backend)
         clock.advance(LEASE)
-        (seen,) = backend.due([QUEUE], 1).records
+        (seen,) = backend.due(FindDue([QUEUE], 1)).heads
         _sweep(backend)
         (again,) = a_claim(backend).records
-        answers = backend.apply([decide(seen, Lost(), roll=0, policy=POLICY)])
+        answers = backend.apply(Apply([decide(seen, Lost(), roll=0, policy=POLICY)]))
 
-        assert list(answers) == [Refused(Refusal.DUE, again)]
-        assert the(backend) == again
+        assert list(answers) == [refuse(Refusal.DUE, the(backend))]
+        assert bare(the(backend)) == bare(again)
 
     def test_a_repeated_claim_does_not_take_back_what_was_lost(self, backend: Backend, slept: Record) -> None:
         """Asked again with the id of a claim whose job another one holds, the job is not among the answers."""
@@ -119,18 +123,18 @@ class Lagging(Ground):
         repeated = a_claim(backend, claim_id=slept.claim)
 
         assert repeated.records == []
-        assert the(backend) == again
+        assert bare(the(backend)) == bare(again)
 
-    def _refused(self, backend: Backend, slept: Record, signal: Signal) -> None:
-        """The claim does not hold the job any more, and nothing changes."""
+    def _refused(self, backend: Backend, slept: Record, signal: Signal, why: Refusal) -> None:
+        """Report what a claim says that does not hold the job any more: nothing changes."""
         before = self.dump(backend)
         found = the(backend)
-        answers = backend.apply([decide(slept, signal, roll=0, policy=POLICY)])
+        answers = backend.apply(Apply([decide(slept, signal, roll=0, policy=POLICY)]))
 
-        assert list(answers) == [Refused(Refusal.CLAIM, found)]
+        assert list(answers) == [refuse(why, found)]
         assert self.dump(backend) == before
 
 
 def _sweep(backend: Backend) -> None:
-    due = backend.due([QUEUE], backend.limits.batch).records
-    applied_all(backend, (decide(job, swept(job), roll=0, policy=POLICY) for job in due))
+    due = backend.due(FindDue([QUEUE], backend.limits.batch)).heads
+    applied_all(backend, (decide(job, signal_for(job), roll=0, policy=POLICY) for job in due))

@@ -10,30 +10,41 @@ from msgspec.structs import replace
 
 from stanchion.contract.backend import Backend
 from stanchion.model.policies import Until
-from stanchion.model.states import MOVES, Event, State
-from stanchion_conformance.drawing import EVERY, LEASE, LED, Draft
-from stanchion_conformance.oracle import Edge
-from stanchion_conformance.stage import Tally
+from stanchion.model.states import FIRST, MOVES, Event, State
+from stanchion_conformance.drawing import EVERY, LEASE, LED, STARTS, Draft
+from stanchion_conformance.fates import Edge
+from stanchion_conformance.stage import Coverage
 from stanchion_conformance.story import Story
 from stanchion_testing.clock import START, VirtualClock
 
-EDGES: Final[list[Edge]] = [
+Moved = tuple[str, str, str | None]
+
+BIRTHS: Final[list[Edge]] = [(None, Event.ENQUEUE.value, state.value) for state in sorted(FIRST)]
+"""The ways in which a job can be created."""
+
+MOVED: Final[list[Moved]] = [
     (state.value, event.value, None if to is None else to.value)
     for state, moves in MOVES.items()
     for event, targets in moves.items()
     for to in sorted(targets, key=str)
 ]
-"""Every row of the table."""
+"""Every way from a state, those that lead back to it as well."""
+
+EDGES: Final[list[Edge]] = [*BIRTHS, *MOVED]
+"""Every row of the table, but for the ways into quarantine and out of it."""
+
+_UNTRIED: Final = (Event.ENQUEUE, Event.CLAIM, Event.QUARANTINE, Event.RESTORE)
+"""What backends do themselves."""
 
 ILLEGAL: Final[list[tuple[str, str]]] = [
     (state.value, event.value)
     for state in State
     for event in Event
-    if event not in MOVES[state] and event is not Event.CLAIM
+    if event not in MOVES[state] and event not in _UNTRIED
 ]
-"""Every event that a state does not allow; claiming is nothing that one can try on a job."""
+"""Every event that a state does not allow, of those that can be tried on a job."""
 
-_LOST_AGAIN: Final[Edge] = ("running", "lose", "retrying")
+_LOST_AGAIN: Final[Moved] = ("running", "lose", "retrying")
 """The row that a job takes with its second loss."""
 
 _ENDED_BY: Final[Mapping[str, str]] = {
@@ -58,12 +69,12 @@ _ASKED: Final[Mapping[str, str]] = {"retry": "retry by force", "delete": "delete
 class SteeredStory(Story):
     """A story that can also be led."""
 
-    def __init__(self, backend: Backend, clock: VirtualClock, tally: Tally) -> None:
-        super().__init__(backend, clock, tally)
+    def __init__(self, backend: Backend, clock: VirtualClock, coverage: Coverage) -> None:
+        super().__init__(backend, clock, coverage)
         self._led = count(1)
 
-    @rule(edge=st.sampled_from(EDGES), until=st.sampled_from(["start", "end"]))
-    def lead(self, edge: Edge, until: Until) -> None:
+    @rule(edge=st.sampled_from(MOVED), until=st.sampled_from(["start", "end"]))
+    def lead(self, edge: Moved, until: Until) -> None:
         """Lead a new job over one row of the table, before a witness of its place and rivals for its unique key."""
         state, _, to = edge
         draft = self._draft(state, to, until)
@@ -78,7 +89,7 @@ class SteeredStory(Story):
         self.agree()
         self._enqueue_led("late-rival", unique=draft.unique)
 
-    def _take(self, job_id: str, edge: Edge) -> None:
+    def _take(self, job_id: str, edge: Moved) -> None:
         """Take one row of the table with a job that is where it begins."""
         state, event, to = edge
         if state == "running" and to == "cancelled" and event != "cancel":
@@ -101,9 +112,13 @@ class SteeredStory(Story):
         else:
             self._when_due(job_id)
 
-    def tour(self, state: str) -> None:
+    def tour(self, state: State) -> None:
         """Lead jobs over all rows of a state, and try everything that it does not allow."""
-        for edge in EDGES:
+        if state in FIRST:
+            start = next(name for name, (first, _) in STARTS.items() if first is state)
+            self.enqueue([Draft(key=f"born-{next(self._led)}", queue=LED, start=start)])
+            self.agree()
+        for edge in MOVED:
             if edge[0] == state:
                 self.lead(edge, "start")
                 self.agree()
@@ -118,14 +133,14 @@ class SteeredStory(Story):
         self.agree()
 
     def _draft(self, state: str, to: str | None, until: Until) -> Draft:
-        """A job that can come to a state and go on from it, with no attempt or loss left if it shall fail."""
+        """Return a job that can come to a state and go on from it, with no attempt or loss left if it shall fail."""
         policy = "at most once" if {"timed_out", "failed"} & {state, to} else "plain"
         start = {"scheduled": "in 1 min", "blocked": "after others"}.get(state, "at once")
         key = f"{next(self._led)}"
         return Draft(queue=LED, key=key, start=start, unique=key, until=until, policy=policy)
 
     def _bring(self, draft: Draft, state: str) -> str:
-        """A new job, brought into a state."""
+        """Bring a new job into a state."""
         job_id = draft.item(self.prefix, "call").id
         self.enqueue([draft])
         self.agree()
@@ -152,6 +167,6 @@ class SteeredStory(Story):
         self._report([(run, word) for run in self.runs if run.id == job_id][-1:])
 
     def _when_due(self, job_id: str) -> None:
-        """Wait for a job's clock, and sweep."""
+        """Wait until a job is due, and sweep."""
         self.clock.advance(self.oracle.jobs[job_id]["due_at"] - self.clock.now())
         self.sweep([LED])

@@ -10,15 +10,18 @@ from typing import ClassVar, Final, TypeVar
 import pytest
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, FindDue, Get, Insert
 from stanchion.errors import IllegalTransition
-from stanchion.model.changes import Applied, Change, Refused, applied, claimed, first_refusal
-from stanchion.model.decisions import Beaten, CancelAsked, Completed, Failed, Lost, Signal, TimedOut, decide
-from stanchion.model.history import Failure, Happening, decode_list
+from stanchion.model.changes import HISTORY, Applied, Change, Refused
+from stanchion.model.decisions import decide
+from stanchion.model.effects import apply_change, claim_record, first_refusal, refuse
+from stanchion.model.history import Failure, history_of
 from stanchion.model.policies import Fixed, Policy
 from stanchion.model.records import Record
+from stanchion.model.signals import Beaten, CancelAsked, Completed, Failed, Lost, Signal, TimedOut
 from stanchion.model.states import Event, State
 from stanchion_conformance.ground import Ground
-from stanchion_conformance.making import LEASE, a_claim, an_item, applied_all, inserted
+from stanchion_conformance.making import LEASE, a_claim, an_item, applied_all, bare, counts_of, inserted
 from stanchion_testing.clock import VirtualClock
 
 T = TypeVar("T")
@@ -45,7 +48,7 @@ _RACERS: Final[Mapping[Event, Signal]] = {
 _OF_THE_RUN: Final = frozenset({Event.BEAT, Event.FAIL, Event.TIME_OUT, Event.COMPLETE})
 _SETTLING: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.COMPLETE, Event.LOSE})
 VERBS: Final = (*_RACERS, Event.CLAIM)
-"""Who races: somebody who cancels, the run's beat, three outcomes of the run, a sweep, and another worker."""
+"""Who races: a caller who cancels, the run's beat, three outcomes of the run, a sweep, and another worker."""
 
 
 class Lane:
@@ -58,21 +61,32 @@ class Lane:
         self.accepted: list[tuple[Event, str | None]] = []
 
     def change(self, verb: Event, *, seen: str) -> Change | None:
-        """What the party of this verb makes of the job as it has seen it; none if it sees that it is too late."""
-        mine = self.model.claim == self.claimed.claim or verb not in _OF_THE_RUN
+        """Decide for the party of this verb, on the job as it has seen it.
+
+        Returns:
+            The change; `None` if it sees that it is too late.
+        """
+        mine = verb not in _OF_THE_RUN or self._is_held()
         job = self.model if seen == "just before" and mine else self.claimed
         try:
-            return decide(job, _RACERS[verb], roll=0, policy=_POLICY, by="someone")
+            return decide(job, _RACERS[verb], roll=0, policy=_POLICY, by="a caller")
         except IllegalTransition:
             return None
 
+    def _is_held(self) -> bool:
+        return self.model.state is State.RUNNING and self.model.claim == self.claimed.claim
+
     def expect(self, change: Change, now: datetime) -> Applied | Refused:
-        """What the model answers to a change; it is made there."""
+        """Make a change in the model.
+
+        Returns:
+            What the model answers.
+        """
         found = self.model
-        refused = first_refusal(found, change, now=now, holder=lambda _: None)
-        if refused is not None:
-            return refused
-        after = applied(found, change, now=now, tail=lambda: 0)
+        why = first_refusal(found, change, now=now, holder=lambda _: None)
+        if why is not None:
+            return refuse(why, found)
+        after = apply_change(found, change, now=now, tail=lambda: 0)
         assert after is not None, "nobody deletes in this race"
         self.model = after
         self.accepted.append((change.event, found.claim if change.event in _SETTLING else None))
@@ -83,7 +97,8 @@ class Lane:
         assert self.model.state is State.QUEUED, f"{self.order}: it was handed out while {self.model.state}"
         assert record.claim is not None
         assert record.worker is not None
-        self.model = claimed(self.model, now=now, ends=now + LEASE, claim=record.claim, worker=record.worker)
+        ends, claim = now + LEASE, record.claim
+        self.model = claim_record(self.model, now=now, ends=ends, claim=claim, worker=record.worker)
         self.accepted.append((Event.CLAIM, record.claim))
 
 
@@ -98,7 +113,7 @@ class Racing(Ground):
     def test_every_order_of_events_ends_as_the_model_says(
         self, backend: Backend, clock: VirtualClock, seen: str, lease: str
     ) -> None:
-        """All orders of the verbs, each decided on what was seen at the start, or just before."""
+        """Try all orders of the verbs, each decided on what was seen at the start, or just before."""
         lanes = _at_the_start(backend, self.RACERS)
         clock.advance(LEASE if lease == "lapsed" else timedelta(seconds=1))
         for step in range(self.RACERS):
@@ -111,10 +126,10 @@ class Racing(Ground):
             _judge(lane.accepted, record)
             assert lease == "lapsed" or Event.LOSE not in [event for event, _ in lane.accepted], lane.order
 
-    def test_threads_that_race_for_a_job_are_told_the_truth(
+    def test_threads_that_race_for_a_job_are_answered_with_the_truth(
         self, backend: Backend, clock: VirtualClock
     ) -> None:
-        """All verbs at once, round after round: what was accepted is what happened."""
+        """Make all verbs race, round after round: what was accepted must be what the job shows."""
         inserted(backend, *(an_item(f"{n:04}") for n in range(ROUNDS)))
         jobs = [a_claim(backend, limit=1).records[0] for _ in range(ROUNDS)]
         clock.advance(LEASE)
@@ -124,10 +139,10 @@ class Racing(Ground):
             return [one for job in jobs for one in _sprint(backend, verb, job, start)]
 
         with ThreadPoolExecutor(len(VERBS)) as threads:
-            accepted = [one for told in threads.map(race, VERBS) for one in told]
+            accepted = [one for answered in threads.map(race, VERBS) for one in answered]
 
         for job in jobs:
-            (record,) = backend.get([job.id])
+            (record,) = backend.get(Get([job.id]))
             assert record is not None
             _judge(
                 [(event, claim) for event, claim, job_id in accepted if job_id == job.id],
@@ -156,16 +171,18 @@ class Crowding(Ground):
 
     @pytest.mark.parametrize("same", ["id", "unique key"])
     def test_of_many_inserts_of_one_job_one_creates_it(self, backend: Backend, same: str) -> None:
-        """The others are answered with it."""
+        """Answer the others with it."""
 
         def work(number: int) -> list[bool]:
             return [
                 backend.insert(
-                    [
-                        an_item(f"{n}-{number}", unique=f"digest-{n}", scope="end")
-                        if same == "unique key"
-                        else an_item(f"{n}")
-                    ]
+                    Insert(
+                        [
+                            an_item(f"{n}-{number}", unique=f"digest-{n}", scope="end")
+                            if same == "unique key"
+                            else an_item(f"{n}")
+                        ]
+                    )
                 )[0].created
                 for n in range(ROUNDS // 2)
             ]
@@ -174,18 +191,18 @@ class Crowding(Ground):
         assert [answers.count(True) for answers in created] == [1] * (ROUNDS // 2)
 
     def test_of_many_sweeps_of_one_job_one_moves_it(self, backend: Backend, clock: VirtualClock) -> None:
-        """It is lost once for each lease that lapsed."""
+        """Lose it once for each lease that lapsed."""
         inserted(backend, *(an_item(f"{n:04}") for n in range(ROUNDS)))
         a_claim(backend, limit=ROUNDS)
         clock.advance(LEASE)
 
         def work(_: int) -> int:
-            due = backend.due(["mail"], ROUNDS).records
-            answers = backend.apply([decide(job, Lost(), roll=0, policy=_POLICY) for job in due])
+            due = backend.due(FindDue(["mail"], ROUNDS)).heads
+            answers = backend.apply(Apply([decide(job, Lost(), roll=0, policy=_POLICY) for job in due]))
             return sum(isinstance(answer, Applied) for answer in answers)
 
         assert sum(_crowd(work)) == ROUNDS
-        assert backend.count(["mail"])["mail"][State.QUEUED] == ROUNDS
+        assert counts_of(backend)[State.QUEUED] == ROUNDS
 
 
 def _crowd(work: Callable[[int], T]) -> list[T]:
@@ -232,26 +249,26 @@ def _play_claims(backend: Backend, lanes: Iterable[Lane], step: int, now: dateti
     while records := a_claim(backend, f"race{step}").records:
         for record in records:
             claiming[record.id].claim(record, now)
-            assert record == claiming[record.id].model
+            assert bare(record) == bare(claiming[record.id].model)
     assert not [lane.order for lane in claiming.values() if lane.model.state is State.QUEUED]
 
 
 def _read(backend: Backend, lanes: list[Lane]) -> list[Record | None]:
     size = backend.limits.batch
     ids = [lane.claimed.id for lane in lanes]
-    return [record for at in range(0, len(ids), size) for record in backend.get(ids[at : at + size])]
+    return [record for at in range(0, len(ids), size) for record in backend.get(Get(ids[at : at + size]))]
 
 
 def _sprint(
     backend: Backend, verb: Event, job: Record, start: threading.Barrier
 ) -> Iterable[tuple[Event, str | None, str]]:
-    """What one thread was told is accepted in one round."""
+    """Return what was accepted of one thread in one round."""
     act: Callable[[], Iterable[Record]]
     if verb is Event.CLAIM:
         act = lambda: a_claim(backend, limit=1).records  # noqa: E731 - one of two short acts
     else:
-        change = decide(job, _RACERS[verb], roll=0, policy=_POLICY, by="someone")
-        act = lambda: [job] if isinstance(backend.apply([change])[0], Applied) else []  # noqa: E731
+        change = decide(job, _RACERS[verb], roll=0, policy=_POLICY, by="a caller")
+        act = lambda: [job] if isinstance(backend.apply(Apply([change]))[0], Applied) else []  # noqa: E731
     start.wait(PATIENCE)
     return [(verb, one.claim if verb in _SETTLING or verb is Event.CLAIM else None, one.id) for one in act()]
 
@@ -260,7 +277,7 @@ def _judge(accepted: list[tuple[Event, str | None]], job: Record, *, ordered: bo
     """What was accepted cannot contradict itself, nor what the job says."""
     events = [event for event, _ in accepted]
     settled = [claim for event, claim in accepted if event in _SETTLING]
-    history = [one.event for one in decode_list(job.lists, "history", Happening)]
+    history = [one.event for _, one in history_of(job, job.lists.get(HISTORY, ()))]
     noted = [event for event in events if event not in (Event.BEAT, Event.CLAIM)]
 
     assert len(settled) == len(set(settled)), f"a run ended twice: {events}"
@@ -268,5 +285,5 @@ def _judge(accepted: list[tuple[Event, str | None]], job: Record, *, ordered: bo
     assert events.count(Event.CLAIM) == job.run - 1
     if Event.CANCEL in events:
         assert job.state in (State.CANCELLED, State.COMPLETED) or (
-            job.state is State.RUNNING and job.cancel_requested
+            job.state is State.RUNNING and job.cancel is not None
         ), f"a request was lost: {events}"

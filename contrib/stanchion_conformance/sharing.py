@@ -9,6 +9,7 @@ import pytest
 
 from stanchion.contract.backend import Backend
 from stanchion.contract.opening import open_backend
+from stanchion.contract.requests import FindDue, Wait
 from stanchion.model.states import State
 from stanchion_conformance.blocking import called
 from stanchion_conformance.crew import PATIENCE, a_crew, eventually
@@ -71,7 +72,7 @@ class Sharing(Shared):
     def test_a_job_inserted_by_several_processes_is_created_by_one(
         self, outsider: Backend, whereabouts: tuple[str, str]
     ) -> None:
-        """Whether they agree on its id or on its unique key; the others are answered with it."""
+        """Create it once, by its id or by its unique key; answer the others with it."""
         with a_crew(self.CREW, "produce", whereabouts, QUEUE, LONG) as crew:
             for member in crew:
                 member.end()
@@ -90,7 +91,7 @@ class Sharing(Shared):
         wanted = _some(outsider)
         while a_claim(outsider, lease=timedelta(milliseconds=1)).records:
             pass
-        eventually(lambda: len(outsider.due([QUEUE], 1).records))
+        eventually(lambda: len(outsider.due(FindDue([QUEUE], 1)).heads))
         with a_crew(self.CREW, "sweep", whereabouts, QUEUE, LONG) as crew:
             for member in crew:
                 member.end()
@@ -100,13 +101,13 @@ class Sharing(Shared):
         assert lost == Counter(wanted)
         assert {job.id: job.count("lost") for job in waiting} == dict.fromkeys(wanted, 1)
 
-    def test_a_process_that_waits_hears_of_a_job_of_another(
+    def test_a_process_that_waits_is_woken_by_a_job_of_another(
         self, outsider: Backend, whereabouts: tuple[str, str]
     ) -> None:
-        """A wake crosses from one process to another."""
+        """Wake across processes."""
         a_claim(outsider, limit=0)
         with a_crew(1, "produce", whereabouts, QUEUE, LONG):
-            woken = outsider.wait([QUEUE], LONG)
+            woken = outsider.wait(Wait([QUEUE], LONG))
 
         assert woken
 

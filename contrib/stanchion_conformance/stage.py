@@ -1,4 +1,4 @@
-"""The stage: what a story needs, and how its two tellings are compared after every step."""
+"""The stage: what a story needs, and how backend and oracle are compared after every step."""
 
 import sys
 from collections import Counter
@@ -9,18 +9,21 @@ from typing import Any, Final, TypeVar, cast
 
 from hypothesis import currently_in_test_context, note
 from hypothesis.stateful import RuleBasedStateMachine, invariant
+from msgspec.structs import replace
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, Forget
 from stanchion.engine.engine import Engine
 from stanchion.errors import StanchionError, Unavailable
 from stanchion.model.changes import Change, Move
-from stanchion.model.records import Record
-from stanchion.model.states import Event
+from stanchion.model.records import Head, Record
+from stanchion.model.states import Event, State
 from stanchion.plugins.manager import Plugins
-from stanchion_conformance.comparing import Seen, differences, glance, look, unlike
+from stanchion_conformance.comparing import Found, Seen, differences, glance, look, unlike
 from stanchion_conformance.drawing import LED, QUEUES
-from stanchion_conformance.invariants import amiss, findings, reverted, unlived
-from stanchion_conformance.oracle import Edge, No, Oracle
+from stanchion_conformance.fates import Edge, No
+from stanchion_conformance.invariants import amiss, findings, read, reverted, unlived
+from stanchion_conformance.oracle import Oracle
 from stanchion_testing.clock import VirtualClock
 
 T = TypeVar("T")
@@ -29,7 +32,7 @@ _WRITES: Final = ("insert", "claim", "apply", "configure", "forget")
 _stories: Final = count(1)
 
 
-class Tally:
+class Coverage:
     """What all stories of a test came to."""
 
     def __init__(self) -> None:
@@ -67,9 +70,9 @@ class Line:
 class Stage(RuleBasedStateMachine):
     """A backend and an oracle, queues of this story's own, and what was said so far."""
 
-    def __init__(self, backend: Backend, clock: VirtualClock, tally: Tally) -> None:
+    def __init__(self, backend: Backend, clock: VirtualClock, coverage: Coverage) -> None:
         super().__init__()
-        self.backend, self.clock, self.tally = backend, clock, tally
+        self.backend, self.clock, self.coverage = backend, clock, coverage
         self.prefix = f"story-{next(_stories)}-"
         self.queues = [self.prefix + queue for queue in (*QUEUES, LED)]
         self.oracle = Oracle(clock.now, roll=0.5)
@@ -82,15 +85,23 @@ class Stage(RuleBasedStateMachine):
         self.before: dict[str, tuple[int, Record]] = {}
         """The jobs after the last step, and when each was born."""
         self._answers: list[tuple[object, object]] = []
-        tally.stories += 1
+        coverage.stories += 1
 
     def operate(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation of the engine."""
+        """Run an operation of the engine.
+
+        Returns:
+            What the operation returns.
+        """
         self.line.repeated = False
-        return self.engine.run(getattr(self.engine, operation)(*args, **kwargs))
+        return self.engine.call(getattr(self.engine, operation)(*args, **kwargs))
 
     def as_often(self, act: Callable[[], T]) -> T:
-        """Let the oracle do what the backend was made to do: twice if its first answer was lost."""
+        """Make the oracle do what the backend did: twice if its first answer was lost.
+
+        Returns:
+            What the oracle answered last.
+        """
         if self.line.repeated:
             act()
         return act()
@@ -101,37 +112,35 @@ class Stage(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        """The answers, all that can be seen, and what is always true."""
-        self.tally.steps += 1
-        self._tell()
+        """Compare the answers, all that can be seen, and what is always true."""
+        self.coverage.steps += 1
+        self._note_down()
         answers, self._answers = self._answers, []
         self._fail_for(words for got, right in answers for words in unlike(got, right, "the answer"))
+        found = read(self.backend, self.ids)
         seen = glance(self.oracle, self.backend, self.queues)
-        self._compare(seen, self._untrue(seen))
-
-    def _compare(self, seen: Seen, untrue: Iterable[str]) -> None:
-        self._fail_for([*differences(self.oracle, self.backend, seen, self.ids), *untrue])
+        self._fail_for([*differences(self.oracle, self.backend, seen, found), *self._untrue(seen, found)])
 
     def _fail_for(self, wrong: Iterable[str]) -> None:
         words = "\n".join(wrong).replace(self.prefix, "")
         if words:
             raise AssertionError(words)
 
-    def _tell(self) -> None:
+    def _note_down(self) -> None:
         """Say what happened, for the reader of a story that fails."""
-        words = [f"{job}: {state}, {event} -> {to}" for job, (state, event, to) in self.oracle.told]
+        words = [f"{job}: {state}, {event} -> {to}" for job, (state, event, to) in self.oracle.taken]
         words += [f"refused: {got}" for got, _ in self._answers if isinstance(got, tuple)]
-        self.tally.edges.update(edge for _, edge in self.oracle.told)
-        self.oracle.told.clear()
+        self.coverage.edges.update(edge for _, edge in self.oracle.taken)
+        self.oracle.taken.clear()
         if currently_in_test_context():
             for one in words:
                 note(f"    # {one}".replace(self.prefix, ""))
 
-    def _untrue(self, seen: Seen) -> Iterator[str]:
-        after = {one.id: one for states in seen.values() for jobs in states.values() for one in jobs}
-        for found in seen.values():
-            yield from amiss(found)
+    def _untrue(self, seen: Seen, found: Found) -> Iterator[str]:
+        for listing in seen.values():
+            yield from amiss(listing)
         born = {job_id: job["born"] for job_id, job in self.oracle.jobs.items()}
+        after = {job_id: record for job_id, record in found.items() if record is not None}
         for job_id, record in after.items():
             yield from unlived(record)
             if job_id in self.before and self.before[job_id][0] == born.get(job_id):
@@ -142,29 +151,42 @@ class Stage(RuleBasedStateMachine):
         """Look at everything once more, unless something was wrong before, and leave nothing behind."""
         try:
             if sys.exc_info()[0] is None:
+                seen, found = look(self.backend, self.queues), read(self.backend, self.ids)
                 damage = [words for queue in self.queues for words in findings(self.backend, queue)]
-                self._compare(look(self.backend, self.queues), damage)
+                self._fail_for([*differences(self.oracle, self.backend, seen, found), *damage])
         finally:
             self._leave()
 
     def _leave(self) -> None:
         for found in look(self.backend, self.queues).values():
-            for record in (record for records in found.values() for record in records):
-                gone = Move(to=None)
-                self.backend.apply(
-                    [Change(job_id=record.id, event=Event.DELETE, state=record.state, move=gone)]
-                )
+            for head in (head for heads in found.values() for head in heads):
+                if head.state is State.RUNNING:
+                    self.backend.apply(Apply([_deletion(head, Event.FAIL, State.FAILED)]))
+                state = State.FAILED if head.state is State.RUNNING else head.state
+                self.backend.apply(Apply([_deletion(replace(head, state=state), Event.DELETE, None)]))
         for queue in self.queues:
-            self.backend.forget(queue)
+            self.backend.forget(Forget(queue))
+
+
+def _deletion(head: Head, event: Event, to: State | None) -> Change:
+    return Change(job_id=head.id, event=event, state=head.state, move=Move(to=to))
 
 
 def one_of(choices: Sequence[T], which: int) -> T:
-    """The choice of this number, counted round."""
+    """Return the choice of this number, counted round.
+
+    Returns:
+        One of the choices.
+    """
     return choices[which % len(choices)]
 
 
 def answer_of(act: Callable[[], object]) -> object:
-    """What came of it: a value, or the name of an error and what it names."""
+    """Return what an act answers, or how it fails.
+
+    Returns:
+        A value, or the name of an error and its fields.
+    """
     try:
         return act()
     except No as refused:
@@ -174,5 +196,9 @@ def answer_of(act: Callable[[], object]) -> object:
 
 
 def named(error: StanchionError) -> tuple[str, dict[str, object]]:
-    """An error by the name of its class and what it names; a hint is for people."""
+    """Name an error by its class and its fields; a hint is for people.
+
+    Returns:
+        The name and the fields.
+    """
     return type(error).__name__, {name: value for name, value in vars(error).items() if name != "hint"}

@@ -1,21 +1,25 @@
-"""The story: one random life of jobs, told to the oracle and to a backend."""
+"""The story: one random life of jobs, played on the oracle and on a backend."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from stanchion.codec.payloads import policy_of
+from stanchion.codec.specs import policy_of
 from stanchion.contract.backend import Backend
-from stanchion.engine.engine import Report
+from stanchion.contract.requests import Apply, Claim, List, ReadLedger
+from stanchion.engine.reporting import Report
 from stanchion.errors import StanchionError
-from stanchion.model.changes import Applied, Change
-from stanchion.model.decisions import Asked, Beaten, Ended, Signal, decide
+from stanchion.model.changes import Applied, Change, remembered
+from stanchion.model.decisions import decide
+from stanchion.model.ledger import buckets
 from stanchion.model.records import Record
-from stanchion_conformance.comparing import fetched, plain, shown
+from stanchion.model.signals import Asked, Beaten, Ended, Signal
+from stanchion.model.states import State
+from stanchion_conformance.comparing import plain_claimed, plain_head, plain_refused, shown, shown_claimed
 from stanchion_conformance.drawing import (
     AS_A_SWEEP,
     ASKS,
@@ -28,17 +32,21 @@ from stanchion_conformance.drawing import (
     SPANS,
     STEPS,
     SWEEPS,
+    TAGS,
+    WHERES,
     Draft,
     anything,
     drafts,
     spoken,
 )
-from stanchion_conformance.stage import Stage, Tally, answer_of, named, one_of
+from stanchion_conformance.fates import tallied
+from stanchion_conformance.invariants import listed, read
+from stanchion_conformance.stage import Coverage, Stage, answer_of, named, one_of
 from stanchion_testing.clock import VirtualClock
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
-Asking = tuple[Mapping[str, Any], datetime]
+Asking = tuple[Claim, datetime]
 """What was asked for by a claim, and until when it may be asked again."""
 
 Plan = tuple[Change, Signal, int, int]
@@ -48,8 +56,8 @@ Plan = tuple[Change, Signal, int, int]
 class Story(Stage):
     """What is done, and to whom: numbers choose among the jobs, runs or claims there are."""
 
-    def __init__(self, backend: Backend, clock: VirtualClock, tally: Tally) -> None:
-        super().__init__(backend, clock, tally)
+    def __init__(self, backend: Backend, clock: VirtualClock, coverage: Coverage) -> None:
+        super().__init__(backend, clock, coverage)
         self.runs: list[Record] = []
         self.askings: list[Asking] = []
         self.plans: list[Plan] = []
@@ -77,11 +85,16 @@ class Story(Stage):
             (draft.item(self.prefix, f"call-{next(self._numbers)}"), draft.full_policy) for draft in drafts
         ]
         self.ids.update((item.id, None) for item, _ in items)
-        got = [
-            (one.created, plain(one.record)) for one in self.operate("insert", [item for item, _ in items])
-        ]
+        answers = self.operate("insert", [item for item, _ in items])
+        got = [(one.created, plain_head(one.head), one.now) for one in answers]
         right = self.as_often(lambda: [self.oracle.insert(item, policy) for item, policy in items])
-        self.answered(got, [(created, shown(there)) for created, there in right])
+        self.answered(got, [(created, shown(there), at) for created, there, at in right])
+        born = {
+            item.id for (item, _), answer in zip(items, answers, strict=True) if answer.created and item.claim
+        }
+        self.runs += [
+            one for one in read(self.backend, sorted(born)).values() if one is not None and one.claim
+        ]
 
     # Workers.
 
@@ -95,8 +108,8 @@ class Story(Stage):
         """Take jobs."""
         names = [self.prefix + queue for queue in queues]
         claim_id = f"claim-{self.prefix}{next(self._numbers)}"
-        request = {"queues": names, "limit": limit, "claim_id": claim_id, "worker": worker, "lease": lease}
-        self.askings.append((request, self.clock.now() + lease))
+        request = Claim(queues=names, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
+        self.askings.append((request, self.clock.now() + remembered(lease)))
         self._claim(request)
 
     def _repeatable(self) -> list[Asking]:
@@ -108,19 +121,20 @@ class Story(Stage):
         """Ask again with the id of a claim, as after a lost answer."""
         self._claim(one_of(self._repeatable(), which)[0])
 
-    def _claim(self, request: Mapping[str, Any]) -> None:
-        claimed = self.operate("claim", **request)
-        places = self._places()
-        right = self.as_often(
-            lambda: self.oracle.claim(**request, order=lambda job: places.get(job["id"], 0))
+    def _claim(self, request: Claim) -> None:
+        claimed = self.operate(
+            "claim", request.queues, request.limit, request.worker, request.lease, request.claim_id
         )
-        self.runs += [record for record in claimed.records if record not in self.runs]
+        places = self._places()
+        right = self.as_often(lambda: self.oracle.claim(request, lambda job: places.get(job["id"], 0)))
+        held = {(run.id, run.claim) for run in self.runs}
+        self.runs += [record for record in claimed.records if (record.id, record.claim) not in held]
         got = {
-            "records": [plain(one) for one in claimed.records],
+            "records": [plain_claimed(one) for one in claimed.records],
             "more": claimed.more,
-            "next_due_at": claimed.next_due_at,
+            "ask_again_at": claimed.ask_again_at,
         }
-        right = {**right, "records": [shown(job) for job in right["records"]]}
+        right = {**right, "records": [shown_claimed(job) for job in right["records"]]}
         self.answered({name: got[name] for name in right}, right)
 
     def _held(self) -> list[Record]:
@@ -147,7 +161,7 @@ class Story(Stage):
 
     def _report(self, said: Iterable[tuple[Record, str]]) -> None:
         reports = [
-            Report(run, cast(Ended | Beaten, RUNS[word](self.clock.now())), policy_of(run.spec))
+            Report(run, cast(Ended | Beaten, RUNS[word](self.clock.now())), policy_of(run.policy))
             for run, word in said
         ]
         got = self.operate("report", reports)
@@ -156,11 +170,11 @@ class Story(Stage):
         )  # no guard keeps a beat from its own repetition: what it logs, it logs twice
         for one in reports if again else ():
             if isinstance(one.signal, Beaten):
-                self.oracle.report(one.record.id, one.record.claim, one.signal)
-        right = [self.oracle.report(one.record.id, one.record.claim, one.signal) for one in reports]
+                self.oracle.report(one.job.id, one.job.claim, one.signal)
+        right = [self.oracle.report(one.job.id, one.job.claim, one.signal) for one in reports]
         self.answered([_reported(one) for one in got], right)
 
-    # People.
+    # Callers.
 
     @rule(which=st.integers(0, 11), word=spoken(ASKS))
     def ask(self, which: int, word: str) -> None:
@@ -170,7 +184,7 @@ class Story(Stage):
     def _ask(self, job_id: str, word: str) -> None:
         signal = cast(Asked, ASKS[word](self.clock.now()))
         self.answered(
-            answer_of(lambda: plain(self.operate("ask", job_id, signal))),
+            answer_of(lambda: plain_head(self.operate("ask", job_id, signal))),
             answer_of(lambda: shown(self.oracle.ask(job_id, signal))),
         )
 
@@ -183,8 +197,54 @@ class Story(Stage):
                 answer_of(lambda: self.operate("forget", name)), answer_of(lambda: self.oracle.forget(name))
             )
         else:
-            self.operate("configure", name, paused=what == "pause")
-            self.oracle.paused[name] = what == "pause"
+            done = self.operate("configure", name, paused=what == "pause")
+            right = self.as_often(lambda: self.oracle.pause(name, paused=what == "pause"))
+            self.answered((done.before.paused, done.after.paused), right)
+
+    # Readers.
+
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        state=st.sampled_from(State),
+        tag=st.sampled_from([None, *TAGS]),
+        where=st.sampled_from([None, *WHERES]),
+        newest=st.booleans(),
+        limit=st.sampled_from([None, 1, 2]),
+    )
+    def search(
+        self, queue: str, state: State, tag: str | None, where: str | None, newest: bool, limit: int | None
+    ) -> None:
+        """List jobs by tag and by what their heads say, page by page, from either end."""
+        request = List(
+            queue=self.prefix + queue,
+            state=state,
+            tag=tag,
+            where=None if where is None else WHERES[where](self.clock.now()),
+            newest=newest,
+            limit=limit,
+        )
+        filters = {name: getattr(request, name) for name in ("tag", "where", "newest", "limit")}
+        got = [head.id for head in listed(self.backend, request.queue, state, **filters)]
+        wanted = set(self.oracle.find(request))
+        order = [head.id for head in listed(self.backend, request.queue, state) if head.id in wanted]
+        self.answered((sorted(got), got), (sorted(wanted), order[::-1] if newest else order))
+
+    @rule(queue=st.sampled_from([*QUEUES, LED]), minutes=st.sampled_from([1, 5, 60]))
+    def look_back(self, queue: str, minutes: int) -> None:
+        """Read what was counted in the last few minutes, minute by minute."""
+        name, step = self.prefix + queue, MINUTE
+        until = self.clock.now()
+        since = until.replace(second=0, microsecond=0) - minutes * step
+        books = self.backend.ledger(ReadLedger(queue=name, since=since))
+        spans = buckets(books, since, books.now, step)
+        got = [{row: (tally.jobs, tally.ms) for row, tally in one.totals.items()} for one in spans]
+        ends = [*(one.until for one in spans[:-1]), until + step]  # the last one holds what is counted now
+        counted = self.oracle.counted.get(name, ())
+        right = [
+            tallied(entry for entry in counted if one.since <= entry[0] < end)
+            for one, end in zip(spans, ends, strict=True)
+        ]
+        self.answered(got, right)
 
     # Time, and what others do.
 
@@ -192,9 +252,9 @@ class Story(Stage):
     def pass_time(self, step: str) -> None:
         """Let time pass."""
         now = self.clock.now()
-        clocks = [at for job in self.oracle.jobs.values() if (at := job["due_at"]) and at > now]
+        deadlines = [at for job in self.oracle.jobs.values() if (at := job["due_at"]) and at > now]
         early = _MILLISECOND if step == "just before it" else timedelta(0)
-        self.clock.advance(STEPS.get(step) or max(min(clocks, default=now) - now - early, timedelta(0)))
+        self.clock.advance(STEPS.get(step) or max(min(deadlines, default=now) - now - early, timedelta(0)))
 
     @rule(queues=st.lists(st.sampled_from([*QUEUES, LED]), min_size=1, max_size=3, unique=True))
     def sweep(self, queues: Sequence[str]) -> None:
@@ -226,7 +286,7 @@ class Story(Stage):
     @precondition(lambda self: self.oracle.jobs)
     @rule(word=anything())
     def plan(self, word: str) -> None:
-        """Decide what shall become of all jobs; it is made so later, when much may have changed."""
+        """Decide a change of each job, to be made later, when much may have changed."""
         plans = [self._planned(job_id, word) for job_id in self.oracle.jobs]
         self.plans = [plan for plan in plans if plan is not None] + self.plans
 
@@ -240,9 +300,9 @@ class Story(Stage):
     def _is_clear(self, plan: Plan) -> bool:
         """Whether it is defined what making a change comes to.
 
-        No guard tells a job from a later one of the same id that was created in the same instant, nor a state from
-        the same one entered again by runs alone. A change decided before that is accepted, and writes down what was
-        true then.
+        No guard distinguishes a job from a later one of the same id that was created in the same instant, nor a
+        state from the same one entered again by runs alone. A change decided before that is accepted, and writes
+        down what was true then.
         """
         change, _, born, run = plan
         job = self.oracle.jobs.get(change.job_id)
@@ -255,32 +315,33 @@ class Story(Stage):
         job, (_, record) = self.oracle.jobs[job_id], self.before[job_id]
         word = SWEEPS[job["state"]] if word == AS_A_SWEEP else word
         signal = EVERY[word](self.clock.now())
-        roll, policy = self.oracle.roll, policy_of(record.spec)
-        got = answer_of(lambda: decide(record, signal, roll=roll, policy=policy, by="someone"))
+        roll, policy = self.oracle.roll, policy_of(record.policy)
+        got = answer_of(lambda: decide(record, signal, roll=roll, policy=policy, by="a caller"))
         right = answer_of(lambda: self.oracle.check(job, signal))
         self.answered(None if isinstance(got, Change) else got, right)
         if isinstance(got, Change):
             return got, signal, job["born"], job["run"]
-        self.tally.refused[job["state"], signal.event.value] += 1
+        self.coverage.refused[job["state"], signal.event.value] += 1
         return None
 
     def _apply(self, plans: Sequence[Plan]) -> None:
         """Make changes, of different jobs."""
-        answers = self.backend.apply([plan[0] for plan in plans])
+        answers = self.backend.apply(Apply([plan[0] for plan in plans]))
         for (change, signal, _, _), answer in zip(plans, answers, strict=True):
             if isinstance(answer, Applied):
                 got: object = ("Applied", answer.now, answer.revision)
             else:
-                got = (answer.why.value, plain(answer.record))
+                got = plain_refused(answer)
             why, job = self.oracle.guard(change), self.oracle.jobs.get(change.job_id)
             if why is None and job is not None:
-                self.oracle.happen(job, signal, by="someone")
+                self.oracle.happen(job, signal, by="a caller")
                 self.answered(got, ("Applied", self.clock.now(), job["revision"]))
             else:
-                self.answered(got, (why, shown(None if why == "absent" else job)))
+                found = None if why == "absent" else job
+                self.answered(got, (why, shown(found), found["history"] if found else []))
 
     def _places(self) -> dict[str, int]:
-        found = fetched(self.backend, self.oracle.jobs)
+        found = read(self.backend, self.oracle.jobs)
         return {job_id: record.place for job_id, record in found.items() if record is not None}
 
 

@@ -12,57 +12,60 @@ from hypothesis.stateful import run_state_machine_as_test
 from stanchion.contract.backend import Backend
 from stanchion.model.states import State
 from stanchion_conformance.leading import SteeredStory
-from stanchion_conformance.stage import Tally
+from stanchion_conformance.stage import Coverage
 from stanchion_testing.clock import VirtualClock
 
 STEPS: Final = 30
 """Steps of one story: long enough to be surprising, short enough to be cut down quickly when it fails."""
 
 CHAPTER: Final = 10
-"""Stories told in one go. After so many, Hypothesis varies those it told; new ones find more."""
+"""Stories played in one go. After so many, Hypothesis varies those it played; new ones find more."""
 
 _BLOB: Final = re.compile(r"@reproduce_failure\('[^']*', b'([^']*)'\)")
 
 
-def tell(
+def play(
     backend: Backend, clock: VirtualClock, stories: int, *, seed: str | None = None, blob: str | None = None
-) -> Tally:
-    """Tell stories by chance, then lead a job over every row of the table.
+) -> Coverage:
+    """Play stories by chance, then lead a job over every row of the table.
 
     Args:
-        backend: To whom.
+        backend: On what.
 
         clock: Its time.
 
         stories: How many; rounded up to whole chapters.
 
-        seed: Where chance begins; somewhere, unless given.
+        seed: Where chance begins; defaults to a random place.
 
-        blob: One story to tell instead, as an earlier failure named it.
+        blob: One story to play instead, as an earlier failure named it.
+
+    Returns:
+        What the stories covered.
 
     Raises:
-        AssertionError: A story did not go as the oracle says; its notes tell the shortest such one, and how to
-            tell it again.
+        AssertionError: A story did not go as the oracle says; its notes say the shortest such one, and how to
+            repeat it.
     """
-    tally, chosen = Tally(), seed or str(int.from_bytes(urandom(4), "big"))
+    coverage, chosen = Coverage(), seed or str(int.from_bytes(urandom(4), "big"))
 
     def begin() -> SteeredStory:
-        return SteeredStory(backend, clock, tally)
+        return SteeredStory(backend, clock, coverage)
 
     try:
         if blob is not None:
-            _tell(hypothesis.reproduce_failure(hypothesis.__version__, blob.encode())(begin))
+            _play(hypothesis.reproduce_failure(hypothesis.__version__, blob.encode())(begin))
         else:
             for chapter in range(0, stories, CHAPTER):
-                _tell(hypothesis.seed(f"{chosen}, {chapter}")(begin))
+                _play(hypothesis.seed(f"{chosen}, {chapter}")(begin))
     except Exception as error:
         error.add_note(_how_to_repeat(error, chosen))
         raise
     _lead(begin)
-    return tally
+    return coverage
 
 
-def _tell(machine: Callable[[], Any]) -> None:
+def _play(machine: Callable[[], Any]) -> None:
     settings = hypothesis.settings(
         max_examples=CHAPTER,
         stateful_step_count=STEPS,
@@ -83,12 +86,12 @@ def _lead(begin: Callable[[], SteeredStory]) -> None:
     for state in State:
         story = begin()
         try:
-            story.tour(state.value)
+            story.tour(state)
         finally:
             story.teardown()
 
 
 def _how_to_repeat(error: Exception, seed: str) -> str:
     found = _BLOB.search("\n".join(getattr(error, "__notes__", ())))
-    one = f"\nTo tell this story again: --stanchion-replay={found[1]}" if found else ""
-    return f"To tell all of these stories again: --hypothesis-seed={seed}{one}"
+    one = f"\nTo repeat this story: --stanchion-replay={found[1]}" if found else ""
+    return f"To repeat all of these stories: --hypothesis-seed={seed}{one}"

@@ -8,9 +8,9 @@ from typing import Any, Self
 import pytest
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Get, Wait
 from stanchion.errors import StanchionError
-from stanchion.model.changes import Place
-from stanchion.model.queues import QueueSettings
+from stanchion.model.changes import TAIL
 from stanchion.model.states import State
 from stanchion_conformance.ground import Ground, unchecked
 from stanchion_conformance.making import (
@@ -20,6 +20,7 @@ from stanchion_conformance.making import (
     change,
     in_states,
     inserted,
+    pause,
     taken,
     the,
 )
@@ -37,7 +38,7 @@ class Waiter(threading.Thread):
 
     def __init__(self, backend: Backend, *queues: str) -> None:
         super().__init__(daemon=True)
-        self._wait: Callable[[], bool] = lambda: backend.wait(queues or (QUEUE,), LONG)
+        self._wait: Callable[[], bool] = lambda: backend.wait(Wait(queues or (QUEUE,), LONG))
         self.answer: Any = None
 
     def run(self) -> None:
@@ -61,7 +62,7 @@ class Waiter(threading.Thread):
 def quiet(backend: Backend, *queues: str) -> None:
     """Use up the wakes that came so far."""
     a_claim(backend, *queues, limit=0)
-    wakes = [backend.wait(queues or (QUEUE,), NO) for _ in range(3)]
+    wakes = [backend.wait(Wait(queues or (QUEUE,), NO)) for _ in range(3)]
     assert not wakes[-1], "it wakes for nothing, again and again"
 
 
@@ -69,49 +70,47 @@ class Waiting(Ground):
     """Sleeping until there may be something to claim."""
 
     @pytest.mark.parametrize("timeout", [NO, SHORT])
-    def test_wait_ends_without_a_wake_when_its_time_is_over(
-        self, backend: Backend, timeout: timedelta
-    ) -> None:
+    def test_wait_ends_without_a_wake_at_its_timeout(self, backend: Backend, timeout: timedelta) -> None:
         """Nothing came: the answer says so."""
-        assert backend.wait([QUEUE], timeout) is False
+        assert backend.wait(Wait([QUEUE], timeout)) is False
 
     @pytest.mark.parametrize("timeout", [NO, LONG])
     def test_a_wake_that_came_before_is_not_lost(self, backend: Backend, timeout: timedelta) -> None:
-        """A level, not an edge: a job inserted after the last claim ends the next wait at once."""
+        """Treat a wake as a level, not an edge: a job inserted after the last claim ends the next wait at once."""
         a_claim(backend)
         inserted(backend, an_item())
 
-        assert backend.wait([QUEUE], timeout) is True
+        assert backend.wait(Wait([QUEUE], timeout)) is True
 
     @pytest.mark.parametrize("timeout", [NO, LONG])
     def test_a_wake_in_any_of_the_queues_counts(self, backend: Backend, timeout: timedelta) -> None:
         """Whatever its position among those asked for."""
         inserted(backend, an_item(queue="last"))
 
-        assert backend.wait(["first", "second", "last"], timeout) is True
+        assert backend.wait(Wait(["first", "second", "last"], timeout)) is True
 
     def test_a_claim_that_leaves_jobs_behind_wakes_the_next(self, backend: Backend) -> None:
         """One wake may go to one waiter alone, so each that leaves something passes it on."""
         inserted(backend, an_item("a"), an_item("b"))
-        backend.wait([QUEUE], LONG)
+        backend.wait(Wait([QUEUE], LONG))
         a_claim(backend, limit=1)
 
-        assert backend.wait([QUEUE], LONG) is True
+        assert backend.wait(Wait([QUEUE], LONG)) is True
 
     def test_an_insert_wakes(self, backend: Backend) -> None:
-        """Who waits when a job comes is told."""
+        """Wake a caller that waits when a job comes."""
         with Waiter(backend, "other", QUEUE) as waiter:
             inserted(backend, an_item())
 
         assert waiter.answer is True
 
     def test_resuming_wakes(self, backend: Backend) -> None:
-        """The jobs of a paused queue can be had again."""
+        """Wake when the jobs of a paused queue can be claimed again."""
         inserted(backend, an_item())
-        backend.configure(QUEUE, QueueSettings(paused=True))
+        pause(backend)
         quiet(backend)
         with Waiter(backend) as waiter:
-            backend.configure(QUEUE, QueueSettings(paused=False))
+            pause(backend, paused=False)
 
         assert waiter.answer is True
 
@@ -121,33 +120,33 @@ class Waiting(Ground):
         (job,) = in_states(backend, {"a": state}).values()
         quiet(backend)
         with Waiter(backend) as waiter:
-            change(backend, job, State.QUEUED, head={"place": Place.TAIL})
+            change(backend, job, State.QUEUED, place=TAIL)
 
         assert waiter.answer is True
 
     def test_a_new_earliest_due_time_wakes(self, backend: Backend) -> None:
-        """Who waits until the next job is due must hear that it is another one now."""
-        inserted(backend, an_item("a", state=State.SCHEDULED, clock=timedelta(hours=2)))
+        """Wake a caller that waits until the next job is due, when another one is due earlier."""
+        inserted(backend, an_item("a", state=State.SCHEDULED, due=timedelta(hours=2)))
         quiet(backend)
         with Waiter(backend) as waiter:
-            inserted(backend, an_item("b", state=State.SCHEDULED, clock=timedelta(hours=1)))
+            inserted(backend, an_item("b", state=State.SCHEDULED, due=timedelta(hours=1)))
 
         assert waiter.answer is True
 
     @pytest.mark.parametrize("to", [State.SCHEDULED, State.RETRYING])
     def test_a_change_that_makes_a_job_the_first_to_be_due_wakes(self, backend: Backend, to: State) -> None:
-        """A retry with a short wait, a start that was moved to the front."""
+        """Wake at a retry with a short wait, and at a start that was moved to the front."""
         job = taken(backend)
-        inserted(backend, an_item("b", state=State.SCHEDULED, clock=timedelta(hours=2)))
+        inserted(backend, an_item("b", state=State.SCHEDULED, due=timedelta(hours=2)))
         quiet(backend)
         with Waiter(backend) as waiter:
-            change(backend, job, to, clock=timedelta(hours=1))
+            change(backend, job, to, due=timedelta(hours=1))
 
         assert waiter.answer is True
 
     def test_moving_the_clock_wakes(self, backend: Backend, clock: VirtualClock) -> None:
-        """Tests move the time; who waits for it looks again."""
-        inserted(backend, an_item(state=State.SCHEDULED, clock=timedelta(seconds=30)))
+        """Wake a caller when a test moves the time, so that it looks again."""
+        inserted(backend, an_item(state=State.SCHEDULED, due=timedelta(seconds=30)))
         quiet(backend)
         with Waiter(backend) as waiter:
             clock.advance(30)
@@ -159,14 +158,14 @@ class Waiting(Ground):
         """Only those asked for count."""
         inserted(backend, an_item(queue="other"))
 
-        assert backend.wait([QUEUE], SHORT) is False
+        assert backend.wait(Wait([QUEUE], SHORT)) is False
 
     def test_waiters_who_claim_pass_the_wake_on(self, backend: Backend) -> None:
-        """A wake may go to one waiter alone; its claim leaves jobs behind, and that wakes the next."""
+        """Wake the next waiter when a claim leaves jobs behind, though a wake may go to one alone."""
         found: list[str] = []
 
         def work() -> None:
-            backend.wait([QUEUE], LONG)
+            backend.wait(Wait([QUEUE], LONG))
             found.extend(job.id for job in a_claim(backend, limit=1).records)
 
         workers = [threading.Thread(target=work, daemon=True) for _ in range(3)]
@@ -195,7 +194,7 @@ class Waiting(Ground):
         backend.close()
 
         with pytest.raises(StanchionError):
-            backend.get(["mail:a"])
+            backend.get(Get(["mail:a"]))
         with pytest.raises(StanchionError):
             inserted(backend, an_item("b"))
         with pytest.raises(StanchionError):

@@ -29,24 +29,39 @@ class Run(Protocol):
 
     @property
     def manner(self) -> str:
-        """How the files are read."""
+        """How the files are read, for the first line of output."""
         ...
 
     @property
     def hint(self) -> str:
-        """What to do after a stop."""
+        """What to do after a stop, for the last line of output."""
         ...
 
     def work(self, show: "Show") -> bool:
-        """Work until every job is final, or SIGINT or SIGTERM stops it; whether every job is."""
+        """Work until every job is final, or SIGINT or SIGTERM stops it.
+
+        Args:
+            show: Shows the progress.
+
+        Returns:
+            `True` if every job is final.
+        """
         ...
 
     def hand_back(self) -> int:
-        """After a stop: see to it that no job is held; how many are final."""
+        """Hand back every job that is held, after a stop.
+
+        Returns:
+            How many jobs are final.
+        """
         ...
 
     def summary(self) -> "Summary":
-        """What the run came to."""
+        """Return the summary of the run.
+
+        Returns:
+            All files, accounted for.
+        """
         ...
 
 
@@ -57,16 +72,19 @@ class Run(Protocol):
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
 )
 @BACKEND
-@click.option("--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="How many files at a time.")
-@click.option("--kill", is_flag=True, help="Work in processes, and kill one of them every second.")
 @click.option(
-    "--workers", metavar="N", type=click.IntRange(1, 64), help="How many processes --kill has; else 3."
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    help="Files to read at a time, in each process [default: 10].",
 )
+@click.option("--kill", is_flag=True, help="Work in several processes, and kill one of them every second.")
+@click.option("--workers", metavar="N", type=click.IntRange(1, 64), help="Processes of --kill [default: 3].")
 @click.option(
     "--pace",
     metavar="MS",
     type=click.IntRange(0, 10_000),
-    help="How many milliseconds longer --kill holds each file; else so many that the work lasts for 10 s.",
+    help="Milliseconds for which --kill holds each file after reading it [default: such that the work lasts for 10 s].",
 )
 @AS_JSON
 def demo(
@@ -79,23 +97,23 @@ def demo(
     pace: int | None,
     as_json: bool,
 ) -> None:
-    """Hash every file below a directory, one job for each.
+    """Hash every file below a directory [default: Python's standard library], one job for each.
 
     A job reads its file and records SHA-256, size and number of lines; the summary is made from these stored
-    results. Unless a directory is named, it is Python's standard library. __pycache__ and site-packages are left
-    out.
+    results. __pycache__ and site-packages are left out.
 
-    The jobs are kept in jobs.db in the working directory, or wherever the configuration or --backend says. They
-    outlive this process: a run that was stopped, or killed, is completed by the next one on the same directory.
+    The jobs are kept in jobs.db in the working directory, or where the configuration or --backend says. They
+    outlive this process: if a run was stopped or killed, the next one on the same directory continues it.
     Records are kept for a day.
 
-    With --kill, processes share the work, one of them is killed with SIGKILL every second and replaced, and the
-    summary tells how many jobs were run again, how soon, and that none is lost. Each such run begins anew.
+    With --kill, several processes share the work, one of them is killed with SIGKILL every second and replaced, and
+    the summary shows how many jobs were run again, how soon, that none is lost, and that the queue's ledger balances.
+    Each such run starts over.
 
     Exit codes: 0 if every file is accounted for, those that could not be read included; 1 if not; 130 after Ctrl-C.
     """
     if not kill and (workers, pace) != (None, None):
-        raise click.UsageError("--workers and --pace belong to --kill")
+        raise click.UsageError("--workers and --pace need --kill")
     place = directory or Path(sysconfig.get_paths()["stdlib"]).resolve()
     try:
         begun = (
@@ -165,7 +183,9 @@ def _stop(run: Run, files: int) -> NoReturn:
     try:
         done = run.hand_back()
     except StanchionError as error:
-        _leave(f"stopped; the files at hand wait for the end of their leases: {error}")
+        _leave(
+            f"stopped; could not hand back the files at hand, they wait for the end of their leases: {error}"
+        )
     _leave(f"stopped, {number(done)} of {number(files)} files are done: {run.hint}")
 
 

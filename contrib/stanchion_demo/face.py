@@ -1,4 +1,4 @@
-"""The demo's face: a progress bar on a terminal, plain lines elsewhere, and the summary as tables."""
+"""The output of the demo: a progress bar on a terminal, plain lines elsewhere, and the summary as tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from stanchion_demo.report import Summary
 from stanchion_demo.run import Show, ended
 
 STEPS: Final = 4
-"""How many lines tell of the progress where there is no terminal."""
+"""How many lines show the progress where there is no terminal."""
 
 CAUSES: Final = 10
 """How many causes of failure are named, the most frequent ones."""
@@ -27,7 +27,13 @@ _UNITS: Final = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 @contextmanager
 def progress(drawn: Console, total: int) -> Iterator[Show]:
-    """Something that shows the progress of this many jobs while it is entered."""
+    """Show the progress of jobs while it is entered.
+
+    Args:
+        drawn: Where.
+
+        total: How many jobs there are.
+    """
     if not drawn.is_terminal or drawn.is_dumb_terminal:
         yield _Lines(drawn, total)
         return
@@ -46,7 +52,7 @@ def progress(drawn: Console, total: int) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints a line for each quarter that is done."""
+    """Prints a line for each quarter of the jobs that is done."""
 
     def __init__(self, drawn: Console, total: int) -> None:
         self._drawn, self._total, self._step = drawn, total, 0
@@ -61,13 +67,19 @@ class _Lines:
 
 
 def _detail(counts: Counts, remark: str) -> str:
-    telling = (State.QUEUED, State.RUNNING, State.RETRYING, State.FAILED)
-    parts = [f"{number(counts[state])} {state}" for state in telling if counts[state]]
+    shown = (State.QUEUED, State.RUNNING, State.RETRYING, State.FAILED)
+    parts = [f"{number(counts[state])} {state}" for state in shown if counts[state]]
     return ", ".join([*parts, remark] if remark else parts)
 
 
 def draw(drawn: Console, summary: Summary) -> None:
-    """Print the summary."""
+    """Print the summary.
+
+    Args:
+        drawn: Where.
+
+        summary: What the run came to.
+    """
     drawn.print()
     _draw_totals(drawn, summary)
     if isinstance(summary, KillSummary):
@@ -103,6 +115,13 @@ def _draw_kills(drawn: Console, summary: KillSummary) -> None:
     grid.add_row("run more than once", number(summary.run_again), again)
     lost = "not accounted for" if summary.lost else "every file of the directory is accounted for"
     grid.add_row("lost", number(len(summary.lost)), lost, style="bold red" if summary.lost else None)
+    books = "moves in minus moves out are the jobs there, in every state"
+    grid.add_row(
+        "ledger",
+        number(summary.ledger.moves),
+        f"moves, balanced: {books}" if summary.ledger.balanced else "moves, NOT balanced",
+        style=None if summary.ledger.balanced else "bold red",
+    )
     if one := summary.recovery:
         times = f"{span(one.least)} to {span(one.most)} from a kill to the next start of a job it hit"
         grid.add_row("recovery", span(one.median), f"median; {times}")
@@ -110,7 +129,7 @@ def _draw_kills(drawn: Console, summary: KillSummary) -> None:
 
 
 def _facts() -> Table:
-    """An empty table for what there is one of: what, how many, and a remark."""
+    """Return an empty table of single figures: what, how many, and a remark."""
     grid = table("", "", "")
     grid.show_header = False
     grid.columns[2].justify = "left"
@@ -151,7 +170,14 @@ def _draw_failures(drawn: Console, summary: Summary) -> None:
 
 
 def size(value: float) -> str:
-    """A number of bytes, in the unit that suits it."""
+    """Return a number of bytes as text, in a fitting unit.
+
+    Args:
+        value: Bytes.
+
+    Returns:
+        Such as `1.2 MB`.
+    """
     if value < 1000:
         return f"{value:.0f} B"
     unit = next((unit for unit in _UNITS if value < 1000 * _UNITS[unit]), "TB")
@@ -159,11 +185,27 @@ def size(value: float) -> str:
 
 
 def span(value: float | timedelta) -> str:
-    """A duration, in the unit that suits it."""
+    """Return a duration as text, in a fitting unit.
+
+    Args:
+        value: Seconds or a timedelta.
+
+    Returns:
+        Such as `5.3 ms`.
+    """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def shortened(path: str, most: int = 48) -> str:
-    """A path of at most this many characters, without its beginning if it is longer."""
+    """Return a path that fits into a column.
+
+    Args:
+        path: The path.
+
+        most: How many characters it may have.
+
+    Returns:
+        The path, without its beginning if it is longer.
+    """
     return path if len(path) <= most else f"…{path[1 - most :]}"

@@ -8,40 +8,54 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-from stanchion.app.application import Draft, Queue, Stanchion
+from stanchion.app.application import Stanchion
+from stanchion.app.drafts import Draft
+from stanchion.app.queues import Queue
 from stanchion.cli.store import refuse_local
-from stanchion.codec.payloads import policy_of
-from stanchion.contract.answers import Counts
+from stanchion.codec.specs import policy_of
+from stanchion.contract.answers import Counts, unbalanced
+from stanchion.contract.requests import Apply, List
 from stanchion.engine.operations import Call, Steps
 from stanchion.errors import StanchionError
-from stanchion.model.decisions import Deleted, decide
-from stanchion.model.records import Record
+from stanchion.model.decisions import decide
+from stanchion.model.records import Head
+from stanchion.model.signals import Deleted
 from stanchion.model.states import State
 from stanchion_demo.crew import Crew
-from stanchion_demo.kills import Kill, KillSummary, with_kills
+from stanchion_demo.kills import Kill, KillSummary, LedgerSummary, with_kills
 from stanchion_demo.report import final_records, read_back
 from stanchion_demo.run import INTERVAL, Show, ended, names, slices, store_now
 from stanchion_demo.tasks import LEASE, Tree, draft, hashing, mark
 from stanchion_demo.worker import Orders
 
 WORKERS: Final = 3
-"""Processes, unless told otherwise."""
+"""How many processes there are by default."""
 
 EVERY: Final = 1.0
 """Seconds between two kills."""
 
 SPAN: Final = timedelta(seconds=10)
-"""How long the work shall last, unless a pace is given: long enough for some kills, and for patience."""
+"""How long the work lasts by default: long enough for some kills, short enough to watch."""
 
 LONGEST_PACE: Final = timedelta(seconds=0.5)
 """Well below the time between two kills, or most jobs would be hit."""
 
 MOST_HITS: Final = 2
-"""How often a job may be hit: one whose workers died more than `max_lost` (3) times is given up, and rightly so."""
+"""How often a job may be hit: one whose workers died more than `max_lost` (3) times fails, as it should."""
 
 
 def kill_app(backend: str | None, concurrency: int | None, lease: timedelta = LEASE) -> Stanchion:
-    """The application of the process that kills; it runs no job itself.
+    """Create the application of the process that kills; it runs no job itself.
+
+    Args:
+        backend: The URL of the store; `None` for the configured one.
+
+        concurrency: How many files each worker reads at a time; `None` for the configured number.
+
+        lease: How long a claim holds a job without a beat.
+
+    Returns:
+        The application.
 
     Raises:
         ConfigError: The backend cannot be used, or no other process can see it.
@@ -52,7 +66,16 @@ def kill_app(backend: str | None, concurrency: int | None, lease: timedelta = LE
 
 
 def pace_for(files: int, slots: int) -> timedelta:
-    """The pace at which so many files keep so many slots busy for `SPAN`."""
+    """Return the pace at which files keep slots busy for `SPAN`.
+
+    Args:
+        files: How many files there are.
+
+        slots: How many are read at a time.
+
+    Returns:
+        How much longer each job is held; at most `LONGEST_PACE`.
+    """
     return min(LONGEST_PACE, SPAN * slots / max(files, 1))
 
 
@@ -68,7 +91,7 @@ class KillRun:
 
         workers: How many processes.
 
-        pace: How much longer each job is held; by the number of files unless given.
+        pace: How much longer each job is held. Defaults to `pace_for` the number of files.
 
         every: Seconds between two kills.
     """
@@ -109,20 +132,26 @@ class KillRun:
 
     @property
     def manner(self) -> str:
-        """How the files are read."""
+        """How the files are read, for the first line of output."""
         processes = "1 process" if self._crew.size == 1 else f"{self._crew.size} processes"
         slots = self._app.config.concurrency
         return f"{processes}, {slots} at a time each, one of them killed every {self._every:g} s"
 
     @property
     def hint(self) -> str:
-        """What to do after a stop."""
-        return "its workers are gone, and handed back what they held; the next run with --kill begins anew"
+        """What to do after a stop, for the last line of output."""
+        return "its workers have ended, and handed back their jobs; the next run with --kill starts over"
 
     def work(self, show: Show) -> bool:
-        """Have the work done until every job is final, or SIGINT or SIGTERM stops it; whether every job is.
+        """Let the workers work until every job is final, or SIGINT or SIGTERM stops it.
 
-        Whatever happens, the processes are gone at the end.
+        Whatever happens, the processes have ended afterwards.
+
+        Args:
+            show: Shows the progress.
+
+        Returns:
+            `True` if every job is final.
 
         Raises:
             StanchionError: The backend does not answer, another process does the same, or a worker cannot work.
@@ -132,7 +161,7 @@ class KillRun:
             with self._listening():
                 if not self._begin_anew(show):
                     return False
-                self._since = self._app.engine.run(store_now())
+                self._since = self._app.engine.call(store_now())
                 self._kill_at = monotonic() + self._every
                 with self._crew:
                     return self._enqueue(show) and self._until_final(show)
@@ -141,7 +170,7 @@ class KillRun:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Listen to signals for a while."""
+        """Handle SIGINT and SIGTERM while it is entered."""
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -156,7 +185,7 @@ class KillRun:
         self._stopping = True
 
     def _begin_anew(self, show: Show) -> bool:
-        """Delete what an earlier run left: its deaths are not those that this run shall tell of."""
+        """Delete what an earlier run left: its kills are not those of this run."""
         name, lease = self._queue.name, self._app.config.lease.total_seconds()
         patience = monotonic() + lease + self._app.config.sweep.total_seconds()
         while self._swept()[State.RUNNING]:
@@ -164,22 +193,22 @@ class KillRun:
                 return False
             if monotonic() > patience:
                 raise StanchionError(
-                    f"jobs of {name} are running: another demo --kill of this directory goes on"
+                    f"jobs of queue {name} are running: wait for the other demo --kill of this directory, or stop it"
                 )
-            show(dict.fromkeys(State, 0), f"waiting up to {lease:g} s for what an earlier run held")
+            show(dict.fromkeys(State, 0), f"waiting up to {lease:g} s for jobs that an earlier run held")
             sleep(INTERVAL)
-        self._app.engine.run(_emptied(name))
+        self._app.engine.call(_emptied(name))
         return True
 
     def _swept(self) -> Counts:
-        self._app.engine.run(self._app.engine.sweep([self._queue.name]))
+        self._app.engine.call(self._app.engine.sweep([self._queue.name]))
         return self._queue.count()
 
     def _enqueue(self, show: Show) -> bool:
         for some in slices(self._drafts):
             if self._stopping:
                 return False
-            self._enqueued += sum(job.created for job in self._app.enqueue_many(some))
+            self._enqueued += sum(job.is_new for job in self._app.enqueue_many(some))
             self._look(show)
         return True
 
@@ -203,8 +232,8 @@ class KillRun:
     def _kill_one(self) -> None:
         """Kill the longest-serving worker that holds jobs, none of which was hit too often already.
 
-        If there is none at this moment, nobody is killed before the next: whoever lies in wait for the last jobs
-        hits them each time that they are taken up again.
+        If there is none at this moment, none is killed before the next: otherwise the last jobs would be hit
+        each time they are started again.
         """
         hits: dict[str | None, int] = {}
         for record in self._running():
@@ -212,21 +241,28 @@ class KillRun:
         victim = self._crew.longest_serving({name for name, most in hits.items() if most < MOST_HITS})
         if victim is None:
             return
-        at = self._app.engine.run(store_now())
+        at = self._app.engine.call(store_now())
         self._crew.kill(victim)
         held = {record.id: record.run for record in self._running() if record.worker == victim.name}
         self._kills.append(Kill(at=at, held=held))
 
-    def _running(self) -> list[Record]:
-        jobs = self._app.jobs(self._queue.name, State.RUNNING)
-        return [job.record for job in jobs if job.record is not None]
+    def _running(self) -> list[Head]:
+        return [job.head for job in self._app.jobs(self._queue.name, State.RUNNING)]
 
     def hand_back(self) -> int:
-        """After a stop, when the workers have handed back every job: how many are final."""
+        """Return how many jobs are final; the workers have handed back every job.
+
+        Returns:
+            How many jobs are final.
+        """
         return ended(self._queue.count())
 
     def summary(self) -> KillSummary:
-        """What the run came to."""
+        """Return the summary of the run.
+
+        Returns:
+            All files, accounted for, and what the kills did.
+        """
         records = {record.id: record for record in final_records(self._app, self._queue.name)}
         summary = read_back(
             records.values(),
@@ -243,12 +279,19 @@ class KillRun:
             workers=self._crew.size,
             pace=self._crew.orders.pace.total_seconds(),
             enqueued=self._enqueued,
+            ledger=self._ledger(),
         )
+
+    def _ledger(self) -> LedgerSummary:
+        engine = self._app.engine
+        totals = engine.call(engine.ledger(self._queue.name)).totals
+        balanced = not unbalanced(self._queue.name, totals, self._queue.count())
+        return LedgerSummary(moves=sum(tally.jobs for tally in totals.values()), balanced=balanced)
 
 
 def _emptied(queue: str) -> Steps[None]:
     """Delete the jobs of a queue, a page at a time."""
     for state in State:
-        while records := (yield Call("list", (queue, state))).records:
-            changes = [decide(one, Deleted(), roll=0, policy=policy_of(one.spec)) for one in records]
-            yield Call("apply", (changes,))
+        while heads := (yield Call("list", (List(queue=queue, state=state),))).heads:
+            changes = [decide(one, Deleted(), roll=0, policy=policy_of(one.policy)) for one in heads]
+            yield Call("apply", (Apply(changes),))

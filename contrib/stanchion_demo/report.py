@@ -1,7 +1,7 @@
-"""What a run of the demo came to, read back from the stored results."""
+"""The summary of a run of the demo, read back from the stored results."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import nlargest
 from pathlib import Path
@@ -11,6 +11,9 @@ from attrs import frozen
 
 from stanchion.app.application import Stanchion
 from stanchion.codec.payloads import decode
+from stanchion.contract.answers import Page
+from stanchion.contract.requests import Get, List
+from stanchion.engine.operations import Call, Steps
 from stanchion.errors.texts import shown
 from stanchion.model.history import Failure, decode_list
 from stanchion.model.records import Record
@@ -22,7 +25,7 @@ SLOWEST: Final = 5
 
 
 class TaskCounts(Protocol):
-    """What the plugin `stats` knows of a task."""
+    """What the plugin `stats` counted of a task."""
 
     starts: int
     completed: int
@@ -78,7 +81,7 @@ class Summary:
     """Those that could not be read."""
 
     missing: list[str]
-    """Files without a final job, although the queue has no other: somebody deleted theirs."""
+    """Files without a final job, although the queue has no other jobs: theirs were deleted."""
 
     unlisted: list[str]
     """Directories whose files are not known."""
@@ -91,12 +94,12 @@ class Summary:
 
     @property
     def whole(self) -> bool:
-        """Whether every file is accounted for, be it as a failure."""
+        """Whether every file is accounted for, if only as a failure."""
         return not self.missing and not self.unlisted
 
     @property
     def causes(self) -> list[tuple[str, int, str]]:
-        """Why files could not be read: the cause, how many, and one of them; the most frequent first."""
+        """Why files could not be read: the cause, how many files, and one of them; the most frequent first."""
         examples = {one.cause: one.path for one in reversed(self.failures)}
         counted = Counter(one.cause for one in self.failures).most_common()
         return [(cause, count, examples[cause]) for cause, count in counted]
@@ -120,11 +123,14 @@ def read_back(
 
         unlisted: Directories whose files are not known.
 
-        since: When this run began, by the backend's clock; none if it did not.
+        since: When this run began, by the backend's clock; `None` if it did not.
 
         seconds: How long it took.
 
         tasks: What the plugin `stats` counted.
+
+    Returns:
+        The summary.
     """
     ended = {record.id: record for record in records if record.id in names}
     read = {one.id: _facts(one) for one in ended.values() if one.state is State.COMPLETED}
@@ -146,9 +152,29 @@ def read_back(
 
 
 def final_records(app: Stanchion, queue: str) -> Iterator[Record]:
-    """The final jobs of a queue."""
+    """Read the final jobs of a queue, a page at a time.
+
+    Args:
+        app: The application.
+
+        queue: The queue.
+
+    Returns:
+        The jobs with their bodies.
+    """
     for state in sorted(FINAL):
-        yield from (job.record for job in app.jobs(queue, state) if job.record is not None)
+        cursor, more = None, True
+        while more:
+            request = List(queue=queue, state=state, cursor=cursor)
+            records, cursor = app.engine.call(_page_with_bodies(request))
+            yield from records
+            more = cursor is not None
+
+
+def _page_with_bodies(request: List) -> Steps[tuple[list[Record], str | None]]:
+    page: Page = yield Call("list", (request,))
+    found: Sequence[Record | None] = yield Call("get", (Get([head.id for head in page.heads]),))
+    return [record for record in found if record is not None], page.cursor
 
 
 def _ended_before(record: Record, since: datetime | None) -> bool:
@@ -166,7 +192,7 @@ def _time(record: Record, name: str, facts: FileFacts) -> FileTime:
 
 
 def _cause(record: Record) -> str:
-    """Why a job did not complete: what its handler said, the kind of its last error, or its state."""
+    """Return why a job did not complete: the reason of its handler, the type of its last error, or its state."""
     failures: list[Failure] = decode_list(record.lists, "errors", Failure)
     if not failures:
         return record.state

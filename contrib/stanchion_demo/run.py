@@ -1,4 +1,4 @@
-"""One run of the demo: a worker and its jobs on one loop, until every job is final or somebody stops it."""
+"""One run of the demo: a worker and its jobs on one loop, until every job is final or the run is stopped."""
 
 import asyncio
 import signal
@@ -8,7 +8,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from stanchion.app.application import Draft, Queue, Stanchion, Task
+from stanchion.app.application import Stanchion
+from stanchion.app.drafts import Draft
+from stanchion.app.queues import Queue
+from stanchion.app.registry import Task
 from stanchion.contract.answers import Counts
 from stanchion.engine.operations import Call, Steps
 from stanchion.errors.texts import shown
@@ -18,13 +21,13 @@ from stanchion_demo.report import Summary, final_records, read_back
 from stanchion_demo.tasks import Tree, draft
 
 INTERVAL: Final = 0.1
-"""Seconds between two looks at the counts: often enough for a smooth bar."""
+"""Seconds between two reads of the counts: often enough for a smooth bar."""
 
 SLICE: Final = 500
-"""How many jobs are enqueued between two looks at the counts."""
+"""How many jobs are enqueued between two reads of the counts."""
 
 Show = Callable[[Counts, str], None]
-"""Shows how many of the demo's jobs are in each state, and a remark if there is one."""
+"""Shows how many of the demo's jobs are in each state, and a remark, which may be empty."""
 
 
 class DemoRun:
@@ -52,19 +55,25 @@ class DemoRun:
 
     @property
     def manner(self) -> str:
-        """How the files are read."""
+        """How the files are read, for the first line of output."""
         return f"{self._app.config.concurrency} at a time"
 
     @property
     def hint(self) -> str:
-        """What to do after a stop."""
+        """What to do after a stop, for the last line of output."""
         if self._app.engine.backend.limits.local:
-            kept = "with --backend sqlite:///jobs.db the next run goes on from here"
+            kept = "with --backend sqlite:///jobs.db the next run continues from here"
             return f"in memory they end with this process; {kept}"
-        return "run the same command again, and it goes on from here"
+        return "run the same command again to continue from here"
 
     def work(self, show: Show) -> bool:
-        """Work until every job is final, or SIGINT or SIGTERM stops it; whether every job is.
+        """Work until every job is final, or SIGINT or SIGTERM stops it.
+
+        Args:
+            show: Shows the progress.
+
+        Returns:
+            `True` if every job is final.
 
         Raises:
             Unavailable: The backend does not answer.
@@ -76,7 +85,7 @@ class DemoRun:
             self._seconds = monotonic() - started
 
     async def _work(self, show: Show) -> bool:
-        self._since = await self._app.engine.arun(
+        self._since = await self._app.engine.acall(
             store_now()
         )  # a store that cannot be reached ends the run here
         working = asyncio.create_task(self._worker.main())
@@ -97,7 +106,7 @@ class DemoRun:
         self._stopping = True
 
     async def _until_final(self, show: Show) -> bool:
-        """Enqueue the jobs, and wait until all are final: also those that a killed run still holds."""
+        """Enqueue the jobs, and wait until all are final, including those that a killed run still holds."""
         for some in slices(self._drafts):
             if self._stopping:
                 return False
@@ -112,12 +121,20 @@ class DemoRun:
         return True
 
     def hand_back(self) -> int:
-        """After a stop, immediately before the process exits: hand back every job; how many are final."""
+        """Hand back every job, after a stop and immediately before the process exits.
+
+        Returns:
+            How many jobs are final.
+        """
         self._worker.abandon()
         return ended(self._queue.count())
 
     def summary(self) -> Summary:
-        """What the run came to."""
+        """Return the summary of the run.
+
+        Returns:
+            All files, accounted for.
+        """
         return read_back(
             final_records(self._app, self._queue.name),
             self._names,
@@ -129,7 +146,18 @@ class DemoRun:
 
 
 def names(drafts: Sequence[Draft[Any]], directory: Path, tree: Tree) -> dict[str, str]:
-    """What the files of these jobs are called, by the ids of the jobs."""
+    """Return the names of files by the ids of their jobs.
+
+    Args:
+        drafts: The jobs, in the order of the files.
+
+        directory: What the names are relative to.
+
+        tree: The files.
+
+    Returns:
+        Names, escaped for printing.
+    """
     return {
         one.item.id: shown(str(path.relative_to(directory)))
         for one, path in zip(drafts, tree.files, strict=True)
@@ -137,16 +165,34 @@ def names(drafts: Sequence[Draft[Any]], directory: Path, tree: Tree) -> dict[str
 
 
 def ended(counts: Counts) -> int:
-    """How many jobs are final."""
+    """Return how many jobs are final.
+
+    Args:
+        counts: How many jobs are in each state.
+
+    Returns:
+        The sum over the final states.
+    """
     return sum(counts[state] for state in FINAL)
 
 
 def store_now() -> Steps[datetime]:
-    """The time by the backend's clock."""
+    """Read the time by the backend's clock.
+
+    Returns:
+        The instant.
+    """
     now: datetime = yield Call("now")
     return now
 
 
 def slices(drafts: Sequence[Draft[Any]]) -> list[Sequence[Draft[Any]]]:
-    """The jobs, as many at a time as are enqueued between two looks at the counts."""
+    """Cut jobs into parts of `SLICE`.
+
+    Args:
+        drafts: The jobs.
+
+    Returns:
+        The parts, in order.
+    """
     return [drafts[start : start + SLICE] for start in range(0, len(drafts), SLICE)]

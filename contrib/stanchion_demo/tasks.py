@@ -1,4 +1,4 @@
-"""The demo's work: each file of a directory is a job, whose handler reads it and records what it found."""
+"""The work of the demo: each file of a directory is a job, whose handler reads it and records what it found."""
 
 import os
 import time
@@ -13,34 +13,36 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from attrs import frozen
 
-from stanchion.app.application import Draft, Stanchion, Task
+from stanchion.app.application import Stanchion
+from stanchion.app.drafts import Draft
+from stanchion.app.registry import Task
 from stanchion.context import RunningJob, current_job
 from stanchion.model.outcomes import Fail
 from stanchion.model.policies import Fixed
 from stanchion.plugins.hookspecs import hookimpl
 
 LEASE: Final = timedelta(seconds=5)
-"""Short, so that what a killed run held is taken up again within seconds."""
+"""Short, so that the jobs of a killed run continue within seconds."""
 
 GRACE: Final = timedelta(seconds=2)
 """Enough for the handlers to reach the end of the chunk that they are reading."""
 
 KEPT: Final = timedelta(days=1)
-"""How long the records stay: until then, a run on the same directory does nothing twice."""
+"""How long the records are kept: until then, a run on the same directory repeats no work."""
 
 CHUNK: Final = 1 << 20
 """Bytes that a handler reads at a time, so that files of any size need little memory."""
 
 LEFT_OUT: Final = frozenset({"__pycache__", "site-packages"})
-"""Directories that are not looked into: what others made or installed."""
+"""Directories that are left out: generated or installed files."""
 
 _HOPELESS: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Errors that another attempt would meet again."""
+"""Errors with which a retry would fail as well."""
 
 
 @frozen
 class FileFacts:
-    """What a job finds out about its file, and its result."""
+    """The result of a job: what it found out about its file."""
 
     sha256: str
     """The digest of its content, in hexadecimal."""
@@ -53,7 +55,14 @@ class FileFacts:
 
 
 def measure(uri: str) -> FileFacts | Fail:
-    """Return what there is to know of a file, named by its `file:` URI, read from the beginning to its end."""
+    """Read a file, and count and hash what is in it.
+
+    Args:
+        uri: Its `file:` URI.
+
+    Returns:
+        What was found; `Fail` if the file cannot be read and a retry would not help.
+    """
     job = current_job()
     digest, size, feeds, last = sha256(), 0, 0, b"\n"
     try:
@@ -68,11 +77,18 @@ def measure(uri: str) -> FileFacts | Fail:
 
 
 class Stopwatch:
-    """Middleware of the demo's own: saves with each job how many seconds its handler took."""
+    """Middleware of the demo: saves with each job how many seconds its handler took."""
 
     @hookimpl
     def around_job(self, job: RunningJob) -> AbstractContextManager[None]:
-        """Time this handler."""
+        """Time the handler.
+
+        Args:
+            job: The running job.
+
+        Returns:
+            A context manager around the handler.
+        """
         return _timed(job)
 
 
@@ -88,7 +104,17 @@ def _timed(job: RunningJob) -> Iterator[None]:
 def demo_app(
     directory: Path, backend: str | None, concurrency: int | None
 ) -> tuple[Stanchion, Task[[str], Any]]:
-    """The demo's application, and its task with a queue for this directory.
+    """Create the application of the demo.
+
+    Args:
+        directory: The directory whose files are read.
+
+        backend: The URL of the store; `None` for the configured one.
+
+        concurrency: How many files are read at a time; `None` for the configured number.
+
+    Returns:
+        The application, and its task with a queue for this directory.
 
     Raises:
         ConfigError: The backend cannot be used.
@@ -104,18 +130,34 @@ def demo_app(
 
 
 def hashing(app: Stanchion, queue: str) -> Task[[str], Any]:
-    """The task of an application that reads the files of a directory, which have this queue."""
+    """Register the task that reads files.
+
+    Args:
+        app: The application.
+
+        queue: The queue of the files.
+
+    Returns:
+        The task.
+    """
     return app.task(queue=queue, retries=2, backoff=Fixed(1), keep=KEPT, keep_failed=KEPT)(measure)
 
 
 def mark(directory: Path) -> str:
-    """What a directory's queues are told apart by."""
+    """Return what the queue of a directory is named by.
+
+    Args:
+        directory: The directory.
+
+    Returns:
+        A digest of its path.
+    """
     return _digest(directory, 6)
 
 
 @frozen
 class Tree:
-    """What a directory has to be read."""
+    """What there is to read in a directory."""
 
     files: list[Path]
     """Its files, those of its directories included, in order."""
@@ -125,7 +167,14 @@ class Tree:
 
 
 def tree_of(directory: Path) -> Tree:
-    """Look for the files of a directory; links to directories are not followed."""
+    """Find the files of a directory; links to directories are not followed.
+
+    Args:
+        directory: The directory.
+
+    Returns:
+        Its files, and the directories that cannot be listed.
+    """
     files: list[Path] = []
     unlisted: list[Path] = []
     for place, folders, names in os.walk(
@@ -137,7 +186,7 @@ def tree_of(directory: Path) -> Tree:
 
 
 def _is_work(path: Path) -> bool:
-    """Whether a path is a regular file. One that cannot be told is: its job shall say why."""
+    """Return whether a path is a regular file, or cannot be examined: its job then fails with the reason."""
     try:
         return S_ISREG(path.stat().st_mode)
     except OSError:
@@ -145,12 +194,30 @@ def _is_work(path: Path) -> bool:
 
 
 def draft(task: Task[[str], Any], directory: Path, path: Path) -> Draft[Any]:
-    """The job of one file. Its key is made of the path, so that it is enqueued once however often it is tried."""
-    return task.using(key=_digest(path.relative_to(directory), 16)).job(path.as_uri())
+    """Make the draft of one file. Its key is made of the path, so that it is enqueued once however often it is tried.
+
+    Args:
+        task: The task.
+
+        directory: What the path is relative to in the key.
+
+        path: The file.
+
+    Returns:
+        The draft.
+    """
+    return task.using(key=_digest(path.relative_to(directory), 16)).draft(path.as_uri())
 
 
 def path_of(uri: str) -> Path:
-    """The path that a `file:` URI names, whatever bytes it is made of."""
+    """Return the path that a `file:` URI names, whatever bytes it is made of.
+
+    Args:
+        uri: The URI.
+
+    Returns:
+        The path.
+    """
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 

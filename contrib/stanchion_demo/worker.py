@@ -1,7 +1,7 @@
 """One worker process of `stanchion demo --kill`: `python -m stanchion_demo.worker`.
 
-It is told what to do by one line on its standard input, where no other user can read it, says its name on its
-standard output, and works until SIGTERM, or until its input ends: then whoever started it is no more.
+It reads what to do from one line on its standard input, where no other user can see it, prints its name on its
+standard output, and works until SIGTERM, or until its input ends: then the process that started it has ended.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from stanchion_demo.tasks import GRACE, Stopwatch, hashing
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker process is told."""
+    """What a worker process is to do."""
 
     backend: str
     """The URL of the store."""
@@ -56,7 +56,14 @@ class Pace:
 
     @hookimpl
     def around_job(self, job: RunningJob) -> AbstractContextManager[None]:
-        """Wait when the handler has ended."""
+        """Wait after the handler has ended.
+
+        Args:
+            job: The running job.
+
+        Returns:
+            A context manager around the handler.
+        """
         return self._slowed()
 
     @contextmanager
@@ -66,11 +73,11 @@ class Pace:
 
 
 def main() -> None:
-    """Work as told by standard input."""
+    """Work as standard input asks."""
     line = sys.stdin.buffer.readline()
     if not line:
-        return  # whoever started this process has ended before saying why
-    logging.getLogger("stanchion").setLevel(logging.ERROR)  # what there is to say, the summary says
+        return  # the process that started this one has ended before it wrote anything
+    logging.getLogger("stanchion").setLevel(logging.ERROR)  # the summary shows the rest
     orders = msgspec.json.decode(line, type=Orders)
     app = Stanchion(
         orders.backend,

@@ -1,1 +1,1 @@
-"""For tests: of applications (`kit`), of backends (`conformance`, `report`), and the clock that both move (`clock`)."""
+"""The kit for tests of applications (`kit`), the clock that tests advance (`clock`), and the pytest plugins."""

@@ -1,4 +1,4 @@
-"""Time for tests: it stands still until it is moved."""
+"""Time for tests: it stands still until a test advances it."""
 
 import threading
 from collections.abc import Callable
@@ -8,13 +8,17 @@ from typing import Final
 from stanchion.errors import InvalidArgument
 
 START: Final = datetime(2030, 1, 1, 12, tzinfo=UTC)
-"""When a virtual clock starts; a round instant makes failures readable."""
+"""The default instant at which a virtual clock starts; a round one makes failures readable."""
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class VirtualClock:
-    """A `stanchion.contract.backend.Clock` in whole milliseconds; safe to use from any thread."""
+    """A `stanchion.contract.backend.Clock` in whole milliseconds; safe to use from any thread.
+
+    Args:
+        start: The instant at which it starts. Defaults to `START`.
+    """
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start.replace(microsecond=start.microsecond // 1000 * 1000)
@@ -22,11 +26,22 @@ class VirtualClock:
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        """The instant it is."""
+        """Return the current instant.
+
+        Returns:
+            An instant in whole milliseconds.
+        """
         return self._now
 
     def subscribe(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """Call `wake` whenever the time was moved; the answer ends that."""
+        """Call a function whenever the time was advanced.
+
+        Args:
+            wake: The function.
+
+        Returns:
+            A function that ends the subscription.
+        """
         ticket = object()
         with self._lock:
             self._subscribers[ticket] = wake
@@ -38,19 +53,22 @@ class VirtualClock:
         return forget
 
     def advance(self, by: float | timedelta = 0, **units: float) -> datetime:
-        """Move the time on, then call everyone who subscribed; the instant it is then.
+        """Advance the time, then call all subscribers.
 
         Args:
             by: How far: seconds or a timedelta. A part of a millisecond is cut off.
 
-            **units: More of it, as `timedelta` takes it: `hours=1, milliseconds=5`.
+            **units: Further spans, as `timedelta` takes them: `hours=1, milliseconds=5`.
+
+        Returns:
+            The new instant.
 
         Raises:
-            InvalidArgument: That would move it back.
+            InvalidArgument: The span is negative.
         """
         span = (by if isinstance(by, timedelta) else timedelta(seconds=by)) + timedelta(**units)
         if span < timedelta(0):
-            raise InvalidArgument(f"a clock moves on, not back by {-span}")
+            raise InvalidArgument(f"cannot set the clock back by {-span}: advance it by zero or more")
         with self._lock:
             self._now = now = self._now + span // _MILLISECOND * _MILLISECOND
             subscribers = list(self._subscribers.values())

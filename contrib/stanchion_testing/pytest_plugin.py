@@ -1,6 +1,6 @@
-"""Stanchion in pytest: the fixture `stanchion_app`, an application under test in virtual time.
+"""Stanchion in pytest: the fixture `stanchion_kit`, an application under test in virtual time.
 
-Every pytest run where Stanchion is installed loads this file, so it imports nothing but pytest before it is asked.
+Every pytest run where Stanchion is installed loads this file, so it imports only pytest until the fixture is used.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -19,7 +19,7 @@ HINT: Final = 'pythonpath = ["."] in pytest\'s configuration adds a directory'
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the application is, and whether each job runs twice."""
+    """Add the setting that names the application, and the option to run each job twice."""
     parser.addini(SETTING, "Stanchion: the application under test, as module:attribute")
     parser.getgroup("stanchion").addoption(
         "--stanchion-run-twice",
@@ -30,9 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def stanchion_app_under_test(pytestconfig: pytest.Config) -> "Stanchion":
-    """The application that `stanchion_app` is about; override it to give another.
+    """Return the application under test; override this fixture to test another one.
 
-    The one that pytest's setting `stanchion_app` names, or a new one without tasks.
+    Returns:
+        The one that pytest's setting `stanchion_app` names, or a new one without tasks.
     """
     from stanchion import Stanchion
     from stanchion.app.importing import application
@@ -49,7 +50,7 @@ def stanchion_app_under_test(pytestconfig: pytest.Config) -> "Stanchion":
 
 @pytest.fixture
 def stanchion_clock() -> "VirtualClock":
-    """The time of `stanchion_app`; override it to start at another instant than now."""
+    """Return the clock of the kit; override this fixture to start at another instant than now."""
     from datetime import UTC, datetime
 
     from stanchion_testing.clock import VirtualClock
@@ -58,10 +59,10 @@ def stanchion_clock() -> "VirtualClock":
 
 
 @pytest.fixture
-def stanchion_app(
+def stanchion_kit(
     stanchion_app_under_test: "Stanchion", stanchion_clock: "VirtualClock", pytestconfig: pytest.Config
 ) -> "Iterator[Kit]":
-    """The application under test, on a memory backend of its own and in virtual time: see `stanchion_testing.kit`."""
+    """Yield the kit: the application under test, on a memory backend of its own and in virtual time."""
     from stanchion_testing.kit import Kit
 
     twice = bool(pytestconfig.getoption("stanchion_run_twice"))

@@ -1,10 +1,10 @@
-"""A pytest plugin: `--stanchion-report=FILE` writes what the conformance suite found, for each backend and claim.
+"""A pytest plugin: `--stanchion-report=FILE` writes the results of the conformance suite by backend and claim.
 
-The file's name says as what: `report.html`, a page to read, or `report.json`. The option may be given several
-times. Only tests of subclasses of `stanchion_conformance.Ground` appear.
+The ending of the file's name sets the format: `report.html`, a page to read, or `report.json`. The option may be given
+several times. Only tests of subclasses of `stanchion_conformance.Ground` appear.
 
-Every run of pytest beside an installed Stanchion loads this file, so it imports nothing
-of Stanchion until it is asked to.
+Every pytest run where Stanchion is installed loads this file, so it imports nothing of Stanchion until the option
+is used.
 """
 
 import pytest
@@ -14,27 +14,27 @@ OPTION = "--stanchion-report"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Make the option known."""
+    """Add the option."""
     parser.getgroup("stanchion").addoption(
         OPTION,
         action="append",
         default=[],
         metavar="FILE",
         dest="stanchion_report",
-        help="write what Stanchion's conformance suite found to FILE.html or FILE.json",
+        help="write the results of Stanchion's conformance suite to FILE.html or FILE.json",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to listen if a report is wanted.
+    """Collect results if the option is used.
 
     Raises:
-        pytest.UsageError: A file's name does not say as what it is to be written.
+        pytest.UsageError: A file's name ends neither in `.html` nor in `.json`.
     """
     paths: list[str] = config.getoption("stanchion_report") or []
     for path in paths:
         if not path.endswith((".html", ".json")):
-            raise pytest.UsageError(f"{OPTION}: a report is a .html or a .json file, not {path!r}")
+            raise pytest.UsageError(f"invalid {OPTION} {path!r}: use a name that ends in .html or .json")
     if paths:
         from stanchion_conformance.report.gathering import Gathering
 

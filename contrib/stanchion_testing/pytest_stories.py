@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
-TOLD: Final = ("stories", "edges", "refused")
+RECORDED: Final = ("stories", "edges", "refused")
 """What the test of the stories records."""
 
-TOLD_AS: Final = "{stories}; rows of the table taken: {edges}; illegal events refused: {refused}"
+LINE: Final = "{stories}; rows of the table taken: {edges}; illegal events refused: {refused}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,23 +21,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="tell this many times as many random stories to each backend",
+        help="play this many times as many random stories on each backend [default: 1]",
     )
     group.addoption(
         "--stanchion-replay",
         metavar="STORY",
-        help="tell this one story instead, as a failure named it",
+        help="play only this story, as a failure printed it",
     )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what the stories came to, for each backend."""
-    told = {
+    """Print the totals of the stories for each backend."""
+    played = {
         report.nodeid.rpartition("::")[0]: dict(report.user_properties)
         for report in terminalreporter.getreports("passed")
-        if set(TOLD) <= {name for name, _ in report.user_properties}
+        if set(RECORDED) <= {name for name, _ in report.user_properties}
     }
-    if told:
-        terminalreporter.section("stories told to Stanchion's backends")
-    for suite, came_to in told.items():
-        terminalreporter.write_line(f"{suite}: " + TOLD_AS.format(**came_to))
+    if played:
+        terminalreporter.section("stories played on Stanchion's backends")
+    for suite, came_to in played.items():
+        terminalreporter.write_line(f"{suite}: " + LINE.format(**came_to))

@@ -1,4 +1,4 @@
-"""Jobs as a test sees them: with their arguments, and with what sets them apart from those that it looks for."""
+"""Jobs as a test sees them: with their arguments, and with how they differ from the jobs it looks for."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -9,15 +9,15 @@ import msgspec
 from attrs import field, frozen
 from attrs.converters import optional
 
-from stanchion.app.application import check_state
 from stanchion.app.jobs import Job
+from stanchion.app.lookup import check_state
 from stanchion.app.tasks import Definition
-from stanchion.codec.payloads import decode_spec
+from stanchion.codec.specs import decode_args
 from stanchion.engine.engine import Engine
 from stanchion.errors import InvalidArgument
 from stanchion.model.outcomes import aware
 from stanchion.model.policies import duration
-from stanchion.model.queues import check_name
+from stanchion.model.queues import check_queue
 from stanchion.model.records import Record
 from stanchion.model.states import State
 from stanchion.model.values import check_priority
@@ -32,7 +32,7 @@ _short.maxstring = _short.maxother = _short.maxlong = 100
 
 
 class SeenJob(Job[R]):
-    """A job, as it was when the test looked, and what it was enqueued with."""
+    """A job as it was when the test read it, with its arguments."""
 
     def __init__(self, engine: Engine, record: Record, definition: Definition | None) -> None:
         super().__init__(engine, record, definition.signature.returns if definition else Any)
@@ -40,12 +40,12 @@ class SeenJob(Job[R]):
 
     @property
     def args(self) -> Mapping[str, Any]:
-        """Its arguments by the names of their parameters, as its handler gets them; defaults are among them.
+        """Its arguments by the names of the parameters, as its handler gets them, defaults included.
 
         Raises:
             Unreadable: They do not fit the signature.
         """
-        raw, _ = decode_spec(self._seen.spec)
+        raw = decode_args(self.record.args)
         if self._definition is None:
             found: Mapping[str, Any] = msgspec.json.decode(raw)
             return found
@@ -54,17 +54,12 @@ class SeenJob(Job[R]):
     @property
     def due_at(self) -> datetime | None:
         """When it may start, if it waits for a time."""
-        return self._seen.due_at
+        return self.head.due_at
 
     @property
     def delay(self) -> timedelta:
         """How long after it was enqueued it may start."""
-        return self._seen.due_at - self._seen.created_at if self._seen.due_at else timedelta(0)
-
-    @property
-    def _seen(self) -> Record:
-        assert isinstance(self._record, Record)  # it was made from one
-        return self._record
+        return self.head.due_at - self.head.created_at if self.head.due_at else timedelta(0)
 
     def __str__(self) -> str:
         args = ", ".join(f"{name}={_short.repr(value)}" for name, value in self.args.items())
@@ -73,17 +68,17 @@ class SeenJob(Job[R]):
 
 
 NOT_STARTED: Final = frozenset({State.QUEUED, State.SCHEDULED, State.BLOCKED})
-"""Where jobs are that are enqueued and were never started."""
+"""The states of jobs that are enqueued and were never started."""
 
 WAITING: Final = frozenset({State.SCHEDULED, State.RETRYING, State.BLOCKED})
-"""Where jobs wait for a time."""
+"""The states in which jobs wait for a time."""
 
 
 class Filters(TypedDict, total=False):
-    """What a test may say of the jobs that it looks for; what it leaves out may be anything."""
+    """What a test can ask of the jobs that it looks for; what it leaves out can be anything."""
 
     args: Mapping[str, Any]
-    """Arguments by name. Others may be anything, and of a mapping or an object, a mapping names what matters."""
+    """Arguments by name; others can be anything. For a mapping or an object, a mapping names the parts that matter."""
 
     queue: str
     """The queue they are in."""
@@ -101,7 +96,7 @@ class Filters(TypedDict, total=False):
     """When they may start."""
 
     state: State | str
-    """The state they are in, started or not; left out, they are enqueued and were not started."""
+    """The state they are in, started or not. Defaults to those that are enqueued and were not started."""
 
 
 def _delay(value: Any) -> timedelta | None:
@@ -114,17 +109,17 @@ def _at(value: Any) -> datetime | None:
 
 def _tags(value: Any) -> frozenset[str]:
     if isinstance(value, str):
-        raise InvalidArgument(f"tags are a set or list of texts, not {value!r}")
+        raise InvalidArgument(f"tags must be a list, tuple or set of strings, not {value!r}")
     return frozenset(value)
 
 
 @frozen(kw_only=True)
 class Wanted:
-    """What a test looks for; what is none may be anything."""
+    """What a test looks for; what is `None` can be anything."""
 
     task: str | None
     args: Mapping[str, Any] = {}
-    queue: str | None = field(default=None, converter=optional(check_name))
+    queue: str | None = field(default=None, converter=optional(check_queue))
     tags: frozenset[str] = field(default=frozenset(), converter=_tags)
     priority: int | None = field(default=None, converter=optional(check_priority))
     delay: timedelta | None = field(default=None, converter=_delay)
@@ -132,7 +127,14 @@ class Wanted:
     state: State | None = field(default=None, converter=optional(check_state))
 
     def misses(self, job: SeenJob[Any]) -> list[str]:
-        """How a job differs from what is wanted, the greatest difference first; nothing if it is wanted."""
+        """Return how a job differs from what is wanted.
+
+        Args:
+            job: The job.
+
+        Returns:
+            The differences, the greatest first; empty if there is none.
+        """
         if self.task is not None and job.task != self.task:
             return [f"it is a job of {job.task}", *self._others(job)]
         return [*_missing(self.args, job.args, ""), *self._others(job)]
@@ -162,11 +164,12 @@ class Wanted:
         }
         options = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         what = f"job of {self.task}" if self.task else "job"
-        return f"{what} that is {self.state or 'enqueued'}{f' with {options}' if options else ''}"
+        where = f"in state {self.state}" if self.state else "enqueued"
+        return f"{what} {where}{f' with {options}' if options else ''}"
 
 
 def _missing(wanted: Any, found: Any, where: str) -> Iterator[str]:
-    """How a value differs from what is wanted of it: of a mapping or an object, only the parts that are named."""
+    """Return how a value differs from what is wanted: for a mapping or an object, only in the parts that are named."""
     if not isinstance(wanted, Mapping) or wanted == found:
         if wanted != found:
             yield f"{where} is {_short.repr(found)}, not {_short.repr(wanted)}"
@@ -182,12 +185,21 @@ def _missing(wanted: Any, found: Any, where: str) -> Iterator[str]:
 
 
 def nearest(wanted: Wanted, jobs: Iterable[SeenJob[Any]]) -> str:
-    """The jobs there are, those first that are most like what is wanted, and how each differs."""
+    """Describe the jobs that exist, the nearest first, and how each differs from what is wanted.
+
+    Args:
+        wanted: What the test looks for.
+
+        jobs: The jobs.
+
+    Returns:
+        A line for each job.
+    """
     found = [(wanted.misses(job), job) for job in jobs]
     found.sort(key=lambda one: (wanted.task is not None and one[1].task != wanted.task, len(one[0])))
     if not found:
         return "there is no job at all"
-    return "\n".join(["instead there are, nearest first:", *_listed(found)])
+    return "\n".join(["found instead, nearest first:", *_listed(found)])
 
 
 def _listed(found: list[tuple[list[str], SeenJob[Any]]]) -> Iterator[str]:
@@ -198,5 +210,12 @@ def _listed(found: list[tuple[list[str], SeenJob[Any]]]) -> Iterator[str]:
 
 
 def listed(jobs: Iterable[SeenJob[Any]]) -> str:
-    """Jobs, a line for each."""
+    """List jobs.
+
+    Args:
+        jobs: The jobs.
+
+    Returns:
+        A line for each.
+    """
     return "\n".join(_listed([([], job) for job in jobs]))

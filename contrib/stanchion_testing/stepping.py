@@ -1,10 +1,11 @@
-"""Running an application's jobs one at a time, by the code that workers run, as the test says."""
+"""Running an application's jobs one at a time, by the code of workers, when the test asks for it."""
 
 import asyncio
-from asyncio import AbstractEventLoop, Task
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Executor, Future
+from contextvars import Context, copy_context
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -16,20 +17,22 @@ from stanchion.contract.backend import Backend
 from stanchion.engine.engine import Engine
 from stanchion.engine.operations import Steps
 from stanchion.errors import ResultTimeout, StanchionError, UnknownTask
-from stanchion.model.decisions import Completed, Ended, GivenUp, TaskUnknown
 from stanchion.model.records import Item, Record
+from stanchion.model.signals import Completed, Ended, GivenUp, TaskUnknown
 from stanchion.model.states import FINAL
 from stanchion.plugins.manager import Plugins
 from stanchion.worker import Worker
+from stanchion.worker.calling import in_thread
+from stanchion.worker.runner import Left, Runner
 from stanchion.worker.runs import Run
 
 T = TypeVar("T")
 
-NOBODY: Final = "in a test nothing runs jobs but drain() and run_one()"
+NOBODY: Final = "in a test only drain() and run_one() run jobs"
 
 
 class StillEngine(Engine):
-    """An engine for a test: it knows in which order jobs were enqueued, and waits for no result in vain."""
+    """An engine for a test: it knows in which order jobs were enqueued, and never waits for a result."""
 
     def __init__(self, backend: Backend, plugins: Plugins, roll: Callable[[], float]) -> None:
         super().__init__(backend, plugins, roll=roll)
@@ -37,7 +40,7 @@ class StillEngine(Engine):
         """The ids of the jobs that were enqueued, and their numbers."""
 
     def insert(self, items: Iterable[Item], connection: Any = None) -> Steps[list[Inserted]]:
-        """See `Engine.insert`. In memory there is no transaction to wait for: the jobs are there at once."""
+        """See `Engine.insert`. A transaction of the caller is ignored: the jobs exist at once."""
         found = list(items)
         answers = yield from super().insert(found)
         for item, answer in zip(found, answers, strict=True):
@@ -45,50 +48,62 @@ class StillEngine(Engine):
                 self.order.setdefault(item.id, len(self.order))
         return answers
 
-    def ended(self, job_id: str, timeout: timedelta | None) -> Steps[Record]:
-        """The job if it is final; if not, it will not be while the caller waits.
+    def wait_for_end(self, job_id: str, timeout: timedelta | None) -> Steps[Record]:
+        """Return the job if it is final; otherwise it cannot end while the caller waits.
+
+        Args:
+            job_id: The job.
+
+            timeout: How long the caller would wait; `None` for ever.
+
+        Returns:
+            The final job.
 
         Raises:
-            ResultTimeout: It is not, and the caller would have waited for so long.
-            StanchionError: It is not, and the caller would have waited for ever.
+            ResultTimeout: It is not final, and there is a timeout.
+            StanchionError: It is not final, and there is none.
         """
         record = yield from self.get(job_id)
         if record.state in FINAL:
             return record
         if timeout is None:
-            raise StanchionError(f"job {job_id} is {record.state}, and its result is waited for: {NOBODY}")
+            raise StanchionError(f"waiting for job {job_id} would never end (it is {record.state}): {NOBODY}")
         late = ResultTimeout(job_id, record.state, timeout)
         late.add_note(NOBODY)
         raise late
 
 
-class Here(Executor):
-    """Calls sync handlers on the thread of the test, while its loop stands still.
+class Here:
+    """The thread of the test, and a loop that stands still while calls are made there.
 
-    So they see what belongs to that thread, such as the open transaction of a database, and may run loops of their
-    own, as they may in the thread of a worker.
+    So sync handlers see what belongs to that thread, such as the open transaction of a database, and may run loops of
+    their own, as they may in the thread of a worker.
     """
 
     def __init__(self) -> None:
         self.loop: Final[AbstractEventLoop] = asyncio.new_event_loop()
-        self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self._calls: list[Callable[[], object]] = []
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Call it once the loop has stopped."""
-        future: Future[T] = Future()
-        self._calls.append((future, lambda: fn(*args, **kwargs)))
+    def add(self, call: Callable[[], object]) -> None:
+        """Make a call as soon as the loop has stopped."""
+        self._calls.append(call)
         self.loop.stop()
-        return future
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end, and what it submits."""
+        """Run a coroutine to its end, and the calls that it adds.
+
+        Args:
+            main: The coroutine.
+
+        Returns:
+            What the coroutine returns.
+        """
         task = self.loop.create_task(main)
         task.add_done_callback(lambda _: self.loop.stop())
         while not task.done():
             self.loop.run_forever()
             while self._calls:
-                future, call = self._calls.pop(0)
-                future.set_result(call())
+                self._calls.pop(0)()
         return task.result()
 
     def close(self) -> None:
@@ -97,10 +112,36 @@ class Here(Executor):
             pass
 
 
-class Planned:
-    """A call of a task that shall fail.
+class OnThisThread:
+    """A runner that calls sync handlers on the thread of the test.
 
     Args:
+        here: That thread.
+
+        plugins: The application's plugins.
+
+        left: See `stanchion.worker.runner.Left`.
+    """
+
+    def __init__(self, here: Here, plugins: Plugins, left: Left) -> None:
+        self._here, self._plugins, self._left = here, plugins, left
+
+    def start(self, runs: Sequence[Run]) -> None:
+        """See `stanchion.worker.runner.Runner`."""
+        for run in runs:
+            self._here.add(partial(self._call, run, copy_context()))
+
+    def _call(self, run: Run, context: Context) -> None:
+        outcome = in_thread(run, self._plugins, context)
+        self._here.loop.call_soon(self._left, run, outcome)
+
+
+class Planned:
+    """A call of a task that is planned to fail.
+
+    Args:
+        task: The name of the task.
+
         number: Which of the next calls, from 1.
 
         error: What it raises.
@@ -112,10 +153,17 @@ class Planned:
         self.task, self.number, self.error = task, number, error
         self._after = after
         self.calls = 0
-        """How many calls there were since."""
+        """How many calls there have been."""
 
     def handler(self, definition: Definition) -> Callable[..., Any]:
-        """What to call instead of the task's own handler."""
+        """Return what is called instead of the task's own handler.
+
+        Args:
+            definition: The task.
+
+        Returns:
+            A function that raises; a coroutine function if the handler is one.
+        """
 
         def call(*args: Any, **kwargs: Any) -> None:
             if self._after:
@@ -131,14 +179,14 @@ class Planned:
 
 
 class Stepper(Worker):
-    """A worker that runs one job at a time, and tells what became of its run.
+    """A worker that runs one job at a time, and keeps how its run ended.
 
     Args:
         app: The application.
 
         queues: See `Worker`.
 
-        plans: The calls that shall fail.
+        plans: The calls that are planned to fail.
 
     Attributes:
         twice: Whether the first completion of each job is lost.
@@ -147,6 +195,7 @@ class Stepper(Worker):
     def __init__(self, app: Stanchion, queues: Sequence[str], plans: Sequence[Planned]) -> None:
         super().__init__(app, queues=queues)
         self._plans = plans
+        self._here: Here | None = None
         self._repeated: set[str] = set()
         self.twice = False
         self.last: Run | None = None
@@ -154,27 +203,31 @@ class Stepper(Worker):
         self.lost = False
         """Whether its outcome was lost on purpose."""
         self.error: BaseException | None = None
-        """What a test should hear of, if anything: what was raised, unless that was planned."""
+        """What a test raises, if anything: what the handler raised, unless that was planned."""
 
-    async def one(self, queues: Sequence[str], threads: Executor | None) -> bool:
+    async def one(self, queues: Sequence[str], here: Here | None) -> bool:
         """Run one job, if one can be run.
 
         Args:
             queues: Where to look for it, in this order.
 
-            threads: What runs sync handlers; threads unless given.
+            here: Where sync handlers are called; `None` for threads.
+
+        Returns:
+            `True` if one was run.
         """
         self.queues[:] = queues
-        own, self._threads = self._threads, threads or self._threads
-        try:
-            return bool(await self.step(limit=1))
-        finally:
-            self._threads = self._threads if threads is None else own
+        self._here = here
+        return bool(await self.step(limit=1))
 
     def close(self) -> None:
-        """Let its threads go."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
+        """End its threads."""
+        self._runners.close()
+
+    def _runner(self, definition: Definition) -> Runner:
+        if self._here is None or definition.is_async:
+            return super()._runner(definition)
+        return OnThisThread(self._here, self._app.plugins, self._left)
 
     def _definition(self, task: str) -> Definition | None:
         definition = super()._definition(task)
@@ -184,23 +237,24 @@ class Stepper(Worker):
                 definition = replace(definition, handler=plan.handler(definition))
         return definition
 
-    def _outcome(self, run: Run, task: "Task[Ended | None]") -> Ended | None:
-        outcome = super()._outcome(run, task)
-        self.last, self.error = run, self._to_be_told(run, outcome)
+    def _left(self, run: Run, outcome: Ended | None) -> None:
+        self.last, self.error = run, self._raised_in_test(run, outcome)
         self.lost = self.twice and self._to_be_lost(run, outcome)
-        return GivenUp() if self.lost else outcome
+        super()._left(run, GivenUp() if self.lost else outcome)
 
-    def _to_be_told(self, run: Run, outcome: Ended | None) -> BaseException | None:
+    def _raised_in_test(self, run: Run, outcome: Ended | None) -> BaseException | None:
         if isinstance(outcome, TaskUnknown):
             return UnknownTask(run.record.task, tuple(self._app.tasks))
         if any(plan.error is run.error for plan in self._plans):
             return None
         if run.error is not None and run.record.id in self._repeated:
-            run.error.add_note("this was the job's second run: its first completed, and run_twice lost that")
+            run.error.add_note(
+                "this was the job's second run: run_twice discarded the completion of the first"
+            )
         return run.error
 
     def _to_be_lost(self, run: Run, outcome: Ended | None) -> bool:
-        """Whether this is the first completion of a job that may be lost and run again."""
+        """Return whether this is the first completion of a job that may be lost and run again."""
         job = run.record
         first = isinstance(outcome, Completed) and job.id not in self._repeated
         if not first or job.count("lost") >= run.policy.max_lost:

@@ -1,7 +1,10 @@
 """Stanchion: a job queue whose backend can be changed without changing the program."""
 
-from stanchion.app.application import Draft, Queue, Stanchion, Task
+from stanchion.app.application import Stanchion
+from stanchion.app.drafts import Draft
 from stanchion.app.jobs import Job
+from stanchion.app.queues import Queue
+from stanchion.app.registry import Task
 from stanchion.context import RunningJob, current_job
 from stanchion.errors import (
     IllegalTransition,
@@ -14,7 +17,8 @@ from stanchion.errors import (
 from stanchion.model.outcomes import Cancel, Fail, Retry, Snooze
 from stanchion.model.policies import Exponential, Fixed
 from stanchion.model.states import Event, State
-from stanchion.plugins.hookspecs import hookimpl
+from stanchion.model.transitions import Transition
+from stanchion.plugins.hookspecs import hookimpl, hookspec
 
 __all__ = [
     "Cancel",
@@ -37,6 +41,8 @@ __all__ = [
     "StanchionError",
     "State",
     "Task",
+    "Transition",
     "current_job",
     "hookimpl",
+    "hookspec",
 ]

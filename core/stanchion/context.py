@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+from attrs import frozen
 
 from stanchion.codec.payloads import decode, encode
 from stanchion.errors import InvalidArgument, StanchionError, Stopped
@@ -47,6 +48,22 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it is doing."""
 
 
+@frozen
+class Returned:
+    """The handler returned."""
+
+    value: Any
+    """What it returned: a result, or an outcome such as `Retry(60)`."""
+
+
+@frozen
+class Raised:
+    """The handler raised, or middleware inside of the one that asks."""
+
+    error: BaseException
+    """What was raised. A handler that is stopped on a loop ends by `CancelledError`; `stop_reason` says why."""
+
+
 Written = tuple[Mapping[str, bytes], Mapping[str, bytes]]
 """What a handler wrote: notes, and entries of lists, as a signal carries them."""
 
@@ -59,6 +76,84 @@ def _as_written(parts: _Parts) -> Written:
     return notes, {"log": b"\n".join(lines)[-LOGGED:]} if lines else {}
 
 
+class Unsent:
+    """What the handler of a run wrote, until its worker knows that it arrived; for workers.
+
+    Handlers write on their threads, and the keeper sends on its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._news = self._under_way = _NOTHING
+
+    def note(self, name: str, value: bytes) -> None:
+        """Write a note; it replaces the one of the same name.
+
+        Args:
+            name: Its name.
+
+            value: Its value, encoded.
+        """
+        with self._lock:
+            notes, lines = self._news
+            self._news = ({**notes, name: value}, lines)
+
+    def line(self, entry: bytes) -> None:
+        """Add a line to the log.
+
+        Args:
+            entry: The line, encoded.
+        """
+        with self._lock:
+            notes, lines = self._news
+            self._news = (notes, [*lines, entry][-LIST_LENGTH:])
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was written since this was last taken."""
+        return self._news is not _NOTHING
+
+    def take(self) -> Written:
+        """Return what was written since the last call, to be sent with a beat.
+
+        It is kept until `sent` or `put_back` is called: an outcome that overtakes the beat takes it too.
+
+        Returns:
+            Notes, and entries of lists.
+        """
+        with self._lock:
+            self._merge()
+            self._under_way, self._news = self._news, _NOTHING
+            return _as_written(self._under_way)
+
+    def take_all(self) -> Written:
+        """Return everything that may not have arrived, to go with the run's outcome.
+
+        Returns:
+            Notes, and entries of lists.
+        """
+        with self._lock:
+            self._merge()
+            written, self._news = self._news, _NOTHING
+            return _as_written(written)
+
+    def sent(self) -> None:
+        """Forget what was taken: it has arrived."""
+        with self._lock:
+            self._under_way = _NOTHING
+
+    def put_back(self) -> None:
+        """Keep what was taken: it has not arrived. What was written since then takes precedence."""
+        with self._lock:
+            self._merge()
+
+    def _merge(self) -> None:
+        (old_notes, old_lines), (notes, lines) = self._under_way, self._news
+        if old_notes or old_lines:
+            self._news = ({**old_notes, **notes}, [*old_lines, *lines][-LIST_LENGTH:])
+            self._under_way = _NOTHING
+
+
 class RunningJob:
     """One run of a job, for its handler and for middleware.
 
@@ -66,15 +161,20 @@ class RunningJob:
     the run's outcome, whichever is first; the last write is never lost while the run holds its lease.
     """
 
-    def __init__(self, record: Record, policy: Policy) -> None:
+    def __init__(self, record: Record, policy: Policy, *, is_async: bool = False) -> None:
         self.record = record
         """The job as it was claimed."""
         self.policy = policy
         """The job's own policy."""
+        self.is_async = is_async
+        """Whether its handler runs on a loop, so that middleware around it may be async."""
+        self.outcome: Returned | Raised | None = None
+        """For middleware that is being left: how the handler ended; `None` before."""
         self._stop: StopReason | None = None
         self._stopped: threading.Event | None = None
+        self.unsent = Unsent()
+        """For the worker: what the handler wrote."""
         self._lock = threading.Lock()
-        self._news = self._under_way = _NOTHING
         self._saved = record.notes.get("saved")
 
     @property
@@ -107,7 +207,7 @@ class RunningJob:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Why the handler should stop; `None` while it should go on."""
+        """Why the handler should stop; `None` while it should continue."""
         return self._stop
 
     def check(self) -> None:
@@ -122,10 +222,10 @@ class RunningJob:
             raise Stopped(self.id, self._stop)
 
     def wait_stop(self, timeout: float | timedelta) -> bool:
-        """In a thread: wait until the handler should stop.
+        """Wait, in a thread, until the handler should stop.
 
         Args:
-            timeout: How long at most; a timedelta or seconds.
+            timeout: How long to wait at most; a timedelta or seconds.
 
         Returns:
             `True` if the handler should stop.
@@ -135,89 +235,68 @@ class RunningJob:
         return self.should_stop or self._stopped.wait(_positive(timeout))
 
     def progress(self, done: float, message: str = "") -> None:
-        """Say how far the job is: from 0 to 1.
+        """Report how far the job is.
+
+        Args:
+            done: A number from 0 to 1.
+
+            message: What it is doing. Defaults to nothing.
 
         Raises:
-            InvalidArgument: It is outside of that, or the message is no text.
+            InvalidArgument: The number is outside of that, or the message is not a string.
         """
         if isinstance(done, bool) or not isinstance(done, int | float) or not 0 <= done <= 1:
-            raise InvalidArgument(f"progress is a number from 0 to 1, not {done!r}")
-        self._write("progress", msgspec.json.encode(Progress(float(done), text(message, "a message"))))
+            raise InvalidArgument(f"progress must be a number from 0 to 1, not {done!r}")
+        self.unsent.note("progress", msgspec.json.encode(Progress(float(done), text(message, "message"))))
 
     def save(self, data: object) -> None:
-        """Keep data with the job, for its next attempt to go on from; replaces what was saved before.
+        """Save data with the job, for its next attempt to continue from.
+
+        Args:
+            data: What can be stored as JSON; it replaces what was saved before.
 
         Raises:
             PayloadError: It cannot be stored as JSON.
         """
         self._saved = encode(data, "saved data")
-        self._write("saved", self._saved)
+        self.unsent.note("saved", self._saved)
 
     def saved(self, hint: Any = Any) -> Any:
-        """What this or an earlier run saved last, restored by a type hint; none if nothing was."""
+        """Return what this or an earlier run saved last.
+
+        Args:
+            hint: A type hint, by which it is restored. Defaults to JSON's types.
+
+        Returns:
+            The data; `None` if nothing was saved.
+
+        Raises:
+            PayloadError: The data does not fit the hint.
+        """
         stored = self._saved
         return None if stored is None else decode(stored, hint)
 
     def log(self, line: str) -> None:
         """Add a line to the job's log; the newest 100 are kept.
 
-        Raises:
-            InvalidArgument: It is no text.
-        """
-        entry = text(line, "a line of the log").encode()
-        with self._lock:
-            notes, lines = self._news
-            self._news = (notes, [*lines, entry][-LIST_LENGTH:])
+        Args:
+            line: The line.
 
-    @property
-    def has_news(self) -> bool:
-        """For the worker: whether anything was written since it last asked."""
-        return self._news is not _NOTHING
+        Raises:
+            InvalidArgument: It is not a string.
+        """
+        self.unsent.line(text(line, "line").encode())
 
     def stop(self, reason: StopReason) -> None:
-        """For the worker: ask the handler to stop; the first reason stays."""
+        """Ask the handler to stop; for the worker. The first reason stays.
+
+        Args:
+            reason: Why.
+        """
         with self._lock:
             self._stop = self._stop or reason
             if self._stopped is not None:
                 self._stopped.set()
-
-    def take(self) -> Written:
-        """For the worker: what was written since this was last asked for, to be sent with a beat.
-
-        It is kept until `sent` or `put_back` says what came of it: an outcome that overtakes the beat takes it too.
-        """
-        with self._lock:
-            self._merge()
-            self._under_way, self._news = self._news, _NOTHING
-            return _as_written(self._under_way)
-
-    def take_all(self) -> Written:
-        """For the worker: everything of which nobody knows whether it was sent, to go with the run's outcome."""
-        with self._lock:
-            self._merge()
-            written, self._news = self._news, _NOTHING
-            return _as_written(written)
-
-    def sent(self) -> None:
-        """For the worker: what was taken has arrived."""
-        with self._lock:
-            self._under_way = _NOTHING
-
-    def put_back(self) -> None:
-        """For the worker: what was taken has not arrived; what was written since then goes before it."""
-        with self._lock:
-            self._merge()
-
-    def _merge(self) -> None:
-        (old_notes, old_lines), (notes, lines) = self._under_way, self._news
-        if old_notes or old_lines:
-            self._news = ({**old_notes, **notes}, [*old_lines, *lines][-LIST_LENGTH:])
-            self._under_way = _NOTHING
-
-    def _write(self, note: str, value: bytes) -> None:
-        with self._lock:
-            notes, lines = self._news
-            self._news = ({**notes, note: value}, lines)
 
     def __repr__(self) -> str:
         return f"<RunningJob {shown(self.id)} run {self.run}, attempt {self.attempt} of {self.policy.retries + 1}>"
@@ -232,12 +311,15 @@ current: Final[ContextVar[RunningJob | None]] = ContextVar("stanchion_current_jo
 
 
 def current_job() -> RunningJob:
-    """The job whose handler is running here.
+    """Return the job whose handler is running here.
+
+    Returns:
+        The job.
 
     Raises:
-        StanchionError: No handler is.
+        StanchionError: It is called outside of a handler.
     """
     job = current.get()
     if job is None:
-        raise StanchionError("current_job() is only known inside a handler that a worker runs")
+        raise StanchionError("current_job() can only be called inside a handler")
     return job

@@ -5,20 +5,16 @@ from typing import Any
 
 import pytest
 
-from stanchion.contract.backend import Backend, WatchesJobs
-from stanchion_conformance import BackendSuite, blocking
+from stanchion.contract.backend import Backend
+from stanchion.contract.capabilities import WatchesJobs
+from stanchion_conformance import Contract, Ground, Smoke, blocking
 from stanchion_redis import RedisBackend
 from stanchion_testing.clock import VirtualClock
 from support.stores import FakeClients, a_namespace, dump_of
 
 
-class OnFakeRedis(BackendSuite):
+class OnFakeRedis(Ground):
     """What its sync and async verbs have in common."""
-
-    RACERS = 4
-    SIZE = 500
-    STORIES = 10
-    QUEUES = 20
 
     @pytest.fixture
     def opened(self, clock: VirtualClock) -> Iterator[RedisBackend]:
@@ -39,8 +35,14 @@ class OnFakeRedis(BackendSuite):
         return self.reopen_at(namespace)
 
     def damage(self, backend: Backend, job_id: str) -> bool:
+        return bool(self.client.hdel(self._head(job_id), "t"))
+
+    def mend(self, backend: Backend, job_id: str) -> bool:
+        return bool(self.client.hset(self._head(job_id), "t", "greet"))
+
+    def _head(self, job_id: str) -> str:
         queue, _, key = job_id.partition(":")
-        return bool(self.client.hdel(f"{self.namespace}:{{{queue}}}:j:{key}", "S"))
+        return f"{self.namespace}:{{{queue}}}:j:{key}"
 
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
@@ -50,15 +52,17 @@ class OnFakeRedis(BackendSuite):
         """Shown on real servers."""
 
 
-class TestFakeRedis(OnFakeRedis):
+class TestFakeRedis(OnFakeRedis, Contract):
     """Its sync verbs."""
+
+    STORIES = 10
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Backend:
         return opened
 
 
-class TestFakeRedisAsync(OnFakeRedis):
+class TestFakeRedisAsync(OnFakeRedis, Smoke):
     """Its async verbs."""
 
     @pytest.fixture

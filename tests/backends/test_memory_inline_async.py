@@ -6,16 +6,13 @@ import pytest
 
 from stanchion.contract.backend import Backend
 from stanchion.engine.async_adapter import Inline
-from stanchion_conformance import BackendSuite, blocking
+from stanchion_conformance import Smoke, blocking
 from stanchion_memory import MemoryBackend
 from stanchion_testing.clock import VirtualClock
 
 
-class TestMemoryInline(BackendSuite):
+class TestMemoryInline(Smoke):
     """Its verbs, made async by running inline."""
-
-    RACERS = 5
-    STORIES = 20
 
     @pytest.fixture
     def backend(self, clock: VirtualClock) -> Iterator[Backend]:

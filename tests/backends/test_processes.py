@@ -10,10 +10,11 @@ import pytest
 import redis
 
 from stanchion import Stanchion, State
-from stanchion.codec.payloads import policy_of
-from stanchion.engine.engine import Report
+from stanchion.codec.specs import policy_of
+from stanchion.contract.requests import Check
+from stanchion.engine.reporting import Report
 from stanchion.errors import LeaseLost
-from stanchion.model.decisions import Completed
+from stanchion.model.signals import Completed
 from stanchion_testing.clock import VirtualClock
 from support.processes import Scene, a_scene
 from support.waiting import eventually
@@ -35,7 +36,7 @@ def test_a_killed_worker_s_job_runs_again_in_time(scene: Scene) -> None:
     first = scene.worker()
     scene.line(lambda line: line.pid == first.pid)
     second = scene.worker()
-    eventually(lambda: "serves" in second.log)
+    eventually(lambda: "serving" in second.log)
     killed = monotonic()
     first.kill()
     again = scene.line(lambda line: line.pid == second.pid)
@@ -58,10 +59,10 @@ def test_a_worker_that_slept_past_its_lease_is_refused(scene: Scene) -> None:
 
     scene.tasks.gate("open").touch()
     first.send(signal.SIGCONT)
-    told = (f"{job.id} is no longer held by this run's claim", f"{job.id}: could not renew its lease in time")
+    told = (f"{job.id} gated lost its lease", f"{job.id} gated could not renew its lease in time")
     eventually(lambda: any(words in first.log for words in told))
-    report = Report(held, Completed(result=b'"late"'), policy_of(held.spec))
-    (answer,) = scene.app.engine.run(scene.app.engine.report([report]))
+    report = Report(held, Completed(result=b'"late"'), policy_of(held.policy))
+    (answer,) = scene.app.engine.call(scene.app.engine.report([report]))
 
     assert isinstance(answer, LeaseLost)
     assert job.refresh().record == stored
@@ -124,10 +125,11 @@ def test_a_thread_that_never_returns_does_not_hold_up_the_end(scene: Scene, time
 JOBS = 100_000
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_jobs(tmp_path: Path, redis_url: str) -> None:
     """Two processes run each of them exactly once; the store is sound, and nothing is left once they expire."""
     with a_scene(tmp_path, redis_url, lease=LEASE, sweep=SWEEP, concurrency=100) as scene:
-        jobs = scene.app.enqueue_many(scene.tasks.tally.job() for _ in range(JOBS))
+        jobs = scene.app.enqueue_many(scene.tasks.tally.draft() for _ in range(JOBS))
         ids = {job.id for job in jobs}
         scene.worker()
         scene.worker()
@@ -143,7 +145,7 @@ def test_a_hundred_thousand_jobs(tmp_path: Path, redis_url: str) -> None:
 
     tomorrow = datetime.now(UTC) + timedelta(days=2)  # when all that is kept for a day is to be deleted
     with Stanchion(redis_url, namespace=scene.app.config.namespace, clock=VirtualClock(tomorrow)) as later:
-        while later.engine.run(later.engine.sweep(["default"])):
+        while later.engine.call(later.engine.sweep(["default"])):
             pass
         later.queue("default").forget()
         with redis.Redis.from_url(redis_url) as client:
@@ -153,8 +155,8 @@ def test_a_hundred_thousand_jobs(tmp_path: Path, redis_url: str) -> None:
 
 def _findings(app: Stanchion) -> list[object]:
     found: list[object] = []
-    page = app.engine.backend.check("default")
+    page = app.engine.backend.check(Check("default"))
     while page.cursor is not None:
         found += page.findings
-        page = app.engine.backend.check("default", page.cursor)
+        page = app.engine.backend.check(Check("default", page.cursor))
     return found + page.findings

@@ -45,7 +45,7 @@ def test_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
         a_killable_server(tmp_path / "server") as server,
         a_scene(tmp_path, server.url, lease=LEASE, sweep=0.5, concurrency=5) as scene,
     ):
-        jobs = scene.app.enqueue_many(scene.tasks.steady.job() for _ in range(1500))
+        jobs = scene.app.enqueue_many(scene.tasks.steady.draft() for _ in range(1500))
         scene.worker()
         eventually(lambda: len(scene.starts()) > 100)
         server.kill()
@@ -62,7 +62,7 @@ def test_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
 
 def test_connections_are_cut(scene: Scene) -> None:
     """A worker whose connections are closed again and again goes on; no job starts twice."""
-    jobs = scene.app.enqueue_many(scene.tasks.steady.job() for _ in range(600))
+    jobs = scene.app.enqueue_many(scene.tasks.steady.draft() for _ in range(600))
     with a_proxy(scene.url) as proxy:
         scene.worker(url=proxy.url)
         for number in (1, 2, 3):
@@ -80,7 +80,7 @@ def test_an_idle_worker_s_connections_are_cut(scene: Scene) -> None:
     """A worker that waits for jobs hears of the next one all the same."""
     with a_proxy(scene.url) as proxy:
         worker = scene.worker(url=proxy.url)
-        eventually(lambda: "serves" in worker.log)
+        eventually(lambda: "serving" in worker.log)
         scene.tasks.steady.enqueue().result(timeout=20)
         proxy.cut()
         asked = monotonic()
@@ -92,7 +92,7 @@ def test_an_idle_worker_s_connections_are_cut(scene: Scene) -> None:
 
 def test_the_network_falls_silent(scene: Scene) -> None:
     """Connections that stay open but carry nothing are given up, and work goes on over new ones."""
-    jobs = scene.app.enqueue_many(scene.tasks.steady.job() for _ in range(400))
+    jobs = scene.app.enqueue_many(scene.tasks.steady.draft() for _ in range(400))
     with a_proxy(scene.url) as proxy:
         scene.worker(url=proxy.url)
         eventually(lambda: len(scene.starts()) > 100)

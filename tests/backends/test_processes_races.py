@@ -7,13 +7,14 @@ from datetime import timedelta
 from threading import Barrier
 
 from stanchion import IllegalTransition, Job, Stanchion, State
-from stanchion.codec.payloads import policy_of
-from stanchion.engine.engine import Report
+from stanchion.codec.specs import policy_of
+from stanchion.contract.requests import Check
+from stanchion.engine.reporting import Report
 from stanchion.errors import LeaseLost
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Beaten, CancelAsked, Completed, Failed, TimedOut
 from stanchion.model.history import Failure
 from stanchion.model.records import Record
+from stanchion.model.signals import Beaten, CancelAsked, Completed, Failed, TimedOut
 from stanchion.model.states import FINAL
 
 ROUNDS = 800
@@ -41,7 +42,7 @@ def test_a_race_has_one_winner(redis_url: str) -> None:
         assert sum(ended.values()) == ROUNDS
         assert ended.keys() <= {State.CANCELLED, State.COMPLETED}
         assert len(ended) == 2
-        assert app.engine.backend.check("default").findings == []
+        assert app.engine.backend.check(Check("default")).findings == []
         assert app.queue("default").forget() is None
 
 
@@ -58,7 +59,7 @@ def _race(app: Stanchion, threads: ThreadPoolExecutor, job: Job[None]) -> State:
             lambda: _report(app, held, Failed(failure=failure)),
             lambda: _report(app, held, TimedOut(failure=failure)),
             lambda: _report(app, held, Beaten(lease=LEASE)),
-            lambda: app.engine.run(app.engine.sweep(["default"])),
+            lambda: app.engine.call(app.engine.sweep(["default"])),
             lambda: _claim(app),
         )
     ]
@@ -71,15 +72,15 @@ def _race(app: Stanchion, threads: ThreadPoolExecutor, job: Job[None]) -> State:
     assert accepted.count(Applied) <= 1
     assert set(accepted) <= {Applied, LeaseLost}
     assert all(count == 1 for count in outcomes.values())
-    assert record.cancel_requested or not taken
+    assert record.cancel is not None or not taken
     return _end(app, job)
 
 
 def _end(app: Stanchion, job: Job[None]) -> State:
     """Let what is still running be lost, and cancel what waits; a job with a request has ended by then."""
     while job.refresh().state not in FINAL:
-        requested = job.record.cancel_requested
-        app.engine.run(app.engine.sweep(["default"]))
+        requested = job.record.cancel is not None
+        app.engine.call(app.engine.sweep(["default"]))
         if not requested and job.refresh().state not in FINAL:
             _cancel(job)
         assert not requested or job.refresh().state in {State.RUNNING, State.CANCELLED}
@@ -92,18 +93,18 @@ def _at(barrier: Barrier, act: Callable[[], object]) -> object:
 
 
 def _claim(app: Stanchion) -> list[Record]:
-    return app.engine.run(app.engine.claim(["default"], 1, "racer", LEASE)).records
+    return app.engine.call(app.engine.claim(["default"], 1, "racer", LEASE)).records
 
 
 def _report(app: Stanchion, held: Record, signal: object) -> Applied | LeaseLost:
-    (answer,) = app.engine.run(app.engine.report([Report(held, signal, policy_of(held.spec))]))
+    (answer,) = app.engine.call(app.engine.report([Report(held, signal, policy_of(held.policy))]))
     return answer
 
 
 def _cancel(job: Job[None]) -> bool:
     """Whether the request was taken; otherwise the job had ended."""
     try:
-        job._engine.run(job._engine.ask(job.id, _ASK))
+        job._engine.call(job._engine.ask(job.id, _ASK))
     except IllegalTransition:
         return False
     return True

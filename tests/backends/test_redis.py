@@ -7,13 +7,13 @@ import pytest
 import redis
 
 from stanchion.contract.backend import Backend
-from stanchion_conformance import BackendSuite, blocking
+from stanchion_conformance import BackendSuite, Ground, Smoke, blocking
 from stanchion_redis import RedisBackend
 from stanchion_testing.clock import VirtualClock
 from support.stores import dump_of, own_namespace
 
 
-class OnRedis(BackendSuite):
+class OnRedis(Ground):
     """What its sync and async verbs have in common."""
 
     @pytest.fixture
@@ -33,14 +33,20 @@ class OnRedis(BackendSuite):
         return self.url, self.namespace
 
     def damage(self, backend: Backend, job_id: str) -> bool:
+        return bool(self.client.hdel(self._head(job_id), "t"))
+
+    def mend(self, backend: Backend, job_id: str) -> bool:
+        return bool(self.client.hset(self._head(job_id), "t", "greet"))
+
+    def _head(self, job_id: str) -> str:
         queue, _, key = job_id.partition(":")
-        return bool(self.client.hdel(f"{self.namespace}:{{{queue}}}:j:{key}", "S"))
+        return f"{self.namespace}:{{{queue}}}:j:{key}"
 
     def dump(self, backend: Backend) -> Any:
         return dump_of(self.client, self.namespace)
 
 
-class TestRedis(OnRedis):
+class TestRedis(OnRedis, BackendSuite):
     """Its sync verbs."""
 
     STORIES = 40
@@ -50,11 +56,8 @@ class TestRedis(OnRedis):
         return opened
 
 
-class TestRedisAsync(OnRedis):
+class TestRedisAsync(OnRedis, Smoke):
     """Its async verbs."""
-
-    RACERS = 5
-    STORIES = 20
 
     @pytest.fixture
     def backend(self, opened: RedisBackend) -> Iterator[Backend]:

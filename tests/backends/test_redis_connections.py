@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from stanchion.contract.backend import Topic
+from stanchion.contract.requests import Wait
 from stanchion.errors import Unavailable
+from stanchion.model.changes import Topic
 from stanchion.model.states import State
 from stanchion_conformance.making import QUEUE, change, taken
 from stanchion_redis import RedisBackend, connections
@@ -90,10 +91,10 @@ def test_connections_of_a_loop_that_died_together_cost_no_call_an_error(redis_ur
 
 def test_a_wait_outlives_its_connection(backend: RedisBackend, proxy: Proxy) -> None:
     """The connection it waited on before was cut meanwhile."""
-    backend.wait([QUEUE], timedelta(0))
+    backend.wait(Wait([QUEUE], timedelta(0)))
     proxy.cut()
 
-    assert not backend.wait([QUEUE], timedelta(0))
+    assert not backend.wait(Wait([QUEUE], timedelta(0)))
 
 
 def test_a_watch_outlives_its_connection(backend: RedisBackend, proxy: Proxy) -> None:

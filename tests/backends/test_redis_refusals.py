@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from stanchion import Stanchion, State
+from stanchion.contract.requests import Insert
 from stanchion.errors import BackendError, ConfigError, ResultTimeout, StanchionError, Unavailable
 from stanchion.worker import Worker
 from stanchion_conformance.making import an_item, inserted
@@ -104,7 +105,7 @@ def test_an_async_backend_inspects_a_server_that_answers_readonly_again(own_url:
         await backend.now()
         with a_replica(own_url):
             with pytest.raises(Unavailable):
-                await backend.insert([an_item()])
+                await backend.insert(Insert([an_item()]))
             with pytest.raises(ConfigError, match="name its primary"):
                 await backend.now()
         await backend.close()
@@ -136,7 +137,7 @@ def test_an_async_caller_hears_of_a_replica_as_well(own_url: str, app: Stanchion
         with a_replica(own_url), pytest.raises(StanchionError, match=r"(?i)replica|read.?only"):
             await small.aenqueue()
         job = await small.aenqueue()
-        await app.engine.release_twin()
+        await app.engine.release_async_backend()
 
         assert is_in(job, State.QUEUED)
 
@@ -174,7 +175,7 @@ def test_a_worker_outlives_its_server_s_time_as_a_replica(own_url: str, app: Sta
                 await small.aenqueue()
             second = await small.aenqueue()
             await aeventually(lambda: is_in(second, State.COMPLETED))
-        await app.engine.release_twin()
+        await app.engine.release_async_backend()
 
     asyncio.run(story())
 
@@ -209,9 +210,9 @@ def test_more_callers_than_connections_wait_for_results_up_to_their_timeout(app:
     async def small() -> None: ...
 
     async def story() -> None:
-        jobs = await app.aenqueue_many(small.job() for _ in range(CONNECTIONS + 36))
+        jobs = await app.aenqueue_many(small.draft() for _ in range(CONNECTIONS + 36))
         answers = await asyncio.gather(*(job.aresult(timeout=1) for job in jobs), return_exceptions=True)
-        await app.engine.release_twin()
+        await app.engine.release_async_backend()
 
         assert {type(answer) for answer in answers} == {ResultTimeout}
 
@@ -235,6 +236,6 @@ def _drain(app: Stanchion) -> None:
 
     async def story() -> None:
         await asyncio.wait_for(Worker(app, burst=True).main(), 20)
-        await app.engine.release_twin()
+        await app.engine.release_async_backend()
 
     asyncio.run(story())

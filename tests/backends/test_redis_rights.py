@@ -9,12 +9,14 @@ import pytest
 import redis
 
 from stanchion import Stanchion
-from stanchion.codec.payloads import policy_of
-from stanchion.contract.backend import Topic
+from stanchion.codec.specs import policy_of
+from stanchion.contract.requests import Check, List, ReadLedger, Wait
 from stanchion.engine.engine import Report
 from stanchion.errors import BackendError
-from stanchion.model.decisions import Beaten, Failed
+from stanchion.model.changes import Topic
 from stanchion.model.history import Failure
+from stanchion.model.selection import Span, Where
+from stanchion.model.signals import Beaten, Failed
 from stanchion.model.states import State
 from support.servers import own_server
 
@@ -39,30 +41,40 @@ def test_the_documented_rights_suffice_for_every_verb(limited_url: str) -> None:
     def work(number: int) -> int:
         return number
 
+    @app.task(queue="work")
+    def large(text: str) -> None: ...
+
     with app:
         engine, backend = app.engine, app.engine.backend
-        job = work.using(unique="once", unique_until="start").enqueue(1)
+        job = work.using(unique="once", unique_until="start", tags=["a tag"]).enqueue(1)
         work.using(delay=3600).enqueue(2)
-        assert backend.wait(["work"], timedelta(seconds=1))
-        claimed = engine.run(engine.claim(["work"], 10, "w", timedelta(seconds=30)))
+        large.enqueue("x" * 1000).delete()
+        assert backend.wait(Wait(["work"], timedelta(seconds=1)))
+        claimed = engine.call(engine.claim(["work"], 10, "w", timedelta(seconds=30)))
         (record,) = claimed.records
-        policy = policy_of(record.spec)
-        engine.run(engine.report([Report(record, Beaten(lease=timedelta(seconds=30)), policy)]))
-        engine.run(engine.report([Report(record, Failed(failure=Failure("E")), policy)]))
+        policy = policy_of(record.policy)
+        engine.call(engine.report([Report(record, Beaten(lease=timedelta(seconds=30)), policy)]))
+        engine.call(engine.report([Report(record, Failed(failure=Failure("E")), policy)]))
         job.cancel()
         job.retry()
         watch = backend.watch(["work"], Topic.ENDED)  # type: ignore[attr-defined]  # it watches jobs
         job.delete()
         assert watch.next(timedelta(seconds=5)) == {job.id}
         watch.close()
-        engine.run(engine.sweep(["work"]))
+        engine.call(engine.sweep(["work"]))
         cursor: str | None = None
-        while (page := backend.check("work", cursor)).cursor is not None:
-            cursor = page.cursor
-            assert page.findings == []
+        while (part := backend.check(Check("work", cursor))).cursor is not None:
+            cursor = part.cursor
+            assert part.findings == []
         app.queue("work").pause()
         app.queue("work").resume()
 
+        books = backend.ledger(ReadLedger(queue="work", since=record.created_at))
+        where = Where(task="work", created=Span(since=record.created_at))
+        page = backend.list(List(queue="work", state=State.SCHEDULED, where=where, newest=True))
+
+        assert books.totals["-.enqueue.queued"].jobs == 2
+        assert len(page.heads) == 1
         assert app.queue("work").count()[State.SCHEDULED] == 1
         assert list(app.queues()) == ["work"]
         for waiting in app.jobs("work", State.SCHEDULED):

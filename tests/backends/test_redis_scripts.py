@@ -9,13 +9,27 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec.structs import replace
 from redis.cluster import key_slot
 
 from stanchion.contract.answers import Fault, Finding
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import (
+    Apply,
+    Check,
+    Configure,
+    Count,
+    FindDue,
+    Forget,
+    Get,
+    Insert,
+    List,
+    ReadLedger,
+    Wait,
+)
 from stanchion.errors import BackendError
 from stanchion.model.changes import Applied, Refusal, Refused
-from stanchion.model.queues import QueueSettings
+from stanchion.model.records import Head
 from stanchion.model.states import State
 from stanchion_conformance import blocking
 from stanchion_conformance.making import (
@@ -31,16 +45,15 @@ from stanchion_conformance.making import (
     the,
 )
 from stanchion_redis import RedisBackend
+from stanchion_redis import lua as assembled
 from stanchion_testing.clock import VirtualClock
 from support.stores import dump_of, own_namespace
 from support.stores import keys_of as stored_keys
 
-SCRIPTS = {
-    file.name: file.read_text()
-    for file in (files("stanchion_redis") / "scripts").iterdir()
-    if file.name.endswith(".lua")
-}
-VERBS = sorted(set(SCRIPTS) - {"shared.lua"})
+FOLDER = files("stanchion_redis") / "scripts"
+SCRIPTS = {file.name: file.read_text() for file in FOLDER.iterdir() if file.name.endswith(".lua")}
+SHARED_PARTS = {file.name: file.read_text() for file in (FOLDER / "shared").iterdir()}
+VERBS = sorted(SCRIPTS)
 SECOND = timedelta(seconds=1)
 
 
@@ -57,10 +70,10 @@ class Store:
         return dump_of(self.client, self.namespace)
 
     def findings(self) -> list[Finding]:
-        page = self.backend.check("mail")
+        page = self.backend.check(Check("mail"))
         found = list(page.findings)
         while page.cursor is not None:
-            page = self.backend.check("mail", page.cursor)
+            page = self.backend.check(Check("mail", page.cursor))
             found += page.findings
         return found
 
@@ -75,36 +88,55 @@ def store(redis_url: str) -> Iterator[Store]:
 
 def a_story(backend: Backend, clock: VirtualClock) -> None:
     """Every verb, and jobs in every state, some with unique keys."""
-    in_states(backend, {state.value: state for state in State})
+    in_states(backend, {state.value: state for state in State}, tags=("a tag", "another"))
     inserted(
-        backend, an_item("u", unique="digest", scope="start", priority=1), an_item("u2", unique="digest")
+        backend,
+        an_item("u", unique="digest", scope="start", priority=1),
+        an_item("u2", unique="digest"),
+        an_item("large", args=b"x" * 1000),
     )
     job = a_claim(backend, limit=1).records[0]
-    change(backend, job, State.RUNNING, guards={"claim": job.claim}, notes={"n": b"1"}, append={"log": b"x"})
-    change(backend, job, State.COMPLETED, guards={"claim": job.claim}, head={"unique": "digest"})
+    change(
+        backend,
+        job,
+        State.RUNNING,
+        guards={"claim": job.claim},
+        notes={"n": b"1" * 100},
+        append={"log": b"x"},
+    )
+    change(backend, job, State.COMPLETED, guards={"claim": job.claim}, unique="digest")
     change(backend, job, State.COMPLETED, guards={"claim": "stale"})
     clock.advance(hours=1)
-    for due in backend.due(["mail"], 100).records:
-        backend.apply([a_change(due, None, guards={"if_due": True})])
-    backend.configure("mail", QueueSettings(paused=True))
-    backend.configure("mail", QueueSettings())
-    backend.wait(["mail"], timedelta(0))
-    backend.list("mail", State.QUEUED)
-    backend.count(["mail"])
+    for due in backend.due(FindDue(["mail"], 100)).heads:
+        deleted(backend, due)
+    backend.configure(Configure(queue="mail", set={"paused": True}))
+    backend.configure(Configure(queue="mail", unset=["paused"]))
+    backend.wait(Wait(["mail"], timedelta(0)))
+    backend.list(List(queue="mail", state=State.QUEUED))
+    backend.count(Count(["mail"], tag="a tag"))
+    backend.ledger(ReadLedger(queue="mail", since=clock.now() - timedelta(days=1)))
     backend.queues()
-    backend.forget("mail")
-    cursor = backend.check("mail").cursor
+    backend.forget(Forget("mail"))
+    cursor = backend.check(Check("mail")).cursor
     while cursor is not None:
-        cursor = backend.check("mail", cursor).cursor
+        cursor = backend.check(Check("mail", cursor)).cursor
+
+
+def deleted(backend: Backend, job: Head) -> None:
+    """Delete a job; a running one ends first, as the table wants it."""
+    if job.state is State.RUNNING:
+        change(backend, job, State.FAILED)
+        job = replace(job, state=State.FAILED)
+    change(backend, job, None)
 
 
 # Headers.
 
 
-@pytest.mark.parametrize("name", sorted(SCRIPTS))
+@pytest.mark.parametrize("name", sorted({**SCRIPTS, **SHARED_PARTS}))
 def test_every_script_says_what_it_is(name: str) -> None:
-    """Its first line names it, in words."""
-    assert re.match(rf"-- {re.escape(name)}: \w[^\n]+\.", SCRIPTS[name])
+    """Its first sentence names it, in words."""
+    assert re.match(rf"-- {re.escape(name)}: \w[^.]+\.", {**SCRIPTS, **SHARED_PARTS}[name])
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -119,7 +151,9 @@ def test_every_verb_says_what_it_takes_and_answers(name: str) -> None:
 @pytest.mark.parametrize("name", VERBS)
 def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> None:
     """What they send is known, and each of it is bounded by the size of a batch or of one job."""
-    sent = set(re.findall(r"(?:redis\.p?call|try)\(\s*\"(\w+)\"", SCRIPTS[name] + SCRIPTS["shared.lua"]))
+    sent = set(
+        re.findall(r"(?:redis\.p?call|try)\(\s*\"(\w+)\"", assembled.SCRIPTS[name.removesuffix(".lua")][0])
+    )
     bounded = {
         "DEL",
         "EXISTS",
@@ -132,6 +166,7 @@ def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> N
         "HMGET",
         "HSCAN",
         "HSET",
+        "HSTRLEN",
         "LLEN",
     }
     bounded |= {
@@ -145,6 +180,8 @@ def test_scripts_send_no_command_whose_cost_grows_with_the_store(name: str) -> N
         "ZRANGEBYSCORE",
         "ZRANK",
         "ZREM",
+        "ZREMRANGEBYSCORE",
+        "ZREVRANGEBYSCORE",
         "ZSCORE",
     }
 
@@ -215,11 +252,11 @@ def test_the_answer_to_a_claim_is_kept_while_it_may_be_asked_for_again(
 def test_nothing_is_left_of_a_queue_that_was_forgotten(store: Store) -> None:
     """But answers to claims, for as long as their lease was."""
     for job in in_states(store.backend, {state.value: state for state in State}).values():
-        change(store.backend, job, None)
+        deleted(store.backend, job)
     inserted(store.backend, an_item(unique="digest", scope="end"))
     change(store.backend, the(store.backend), None)
 
-    assert store.backend.forget("mail")
+    assert store.backend.forget(Forget("mail"))
     assert [key for key in stored_keys(store.client, store.namespace) if b"}:claim:" not in key] == []
 
 
@@ -232,9 +269,9 @@ def test_a_flushed_script_is_loaded_again(store: Store) -> None:
         store.client.script_flush()
         a_story(store.backend, store.clock)
         for state in State:
-            for job in store.backend.list("mail", state).records:
+            for job in store.backend.list(List(queue="mail", state=state)).heads:
                 store.client.script_flush()
-                change(store.backend, job, None)
+                deleted(store.backend, job)
 
     assert store.findings() == []
 
@@ -260,7 +297,7 @@ DAMAGES: dict[str, Damage] = {
     "a list": lambda client, name: (client.delete(name), client.lpush(name, "x")),
     "no task": lambda client, name: client.hdel(name, "t"),
     "no state": lambda client, name: client.hdel(name, "s"),
-    "no spec": lambda client, name: client.hdel(name, "S"),
+    "no arguments": lambda client, name: client.hdel(name, "A"),
     "no time of creation": lambda client, name: client.hdel(name, "a"),
     "unknown state": lambda client, name: client.hset(name, "s", "floating"),
     "another state": lambda client, name: client.hset(name, "s", "timed_out"),
@@ -269,9 +306,16 @@ DAMAGES: dict[str, Damage] = {
         for field, value in product("rvpo", ("", "x", "nan", "1e5", "9" * 30))
     },
 }
+HEADS = sorted(set(DAMAGES) - {"no arguments"})
+"""What is damaged in heads; arguments are not looked at before they are handed out."""
+
+SEEN_BY_QUEUEING = sorted(name for name in HEADS if name[:2] in ("p=", "o="))
+"""What a change looks at only if it leads to the queue."""
+
 SEEN_BY_APPLY = sorted(
-    name for name in DAMAGES if name not in ("no spec", "no time of creation") and name[0] != "r"
+    name for name in HEADS if name not in ("no time of creation", *SEEN_BY_QUEUEING) and name[0] != "r"
 )
+"""What it looks at wherever it leads."""
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -287,16 +331,16 @@ def test_a_damaged_record_does_not_stop_a_claim(store: Store, damage: str) -> No
     assert not claimed.more
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", HEADS)
 @pytest.mark.parametrize("state", [State.RUNNING, State.SCHEDULED, State.COMPLETED])
 def test_a_damaged_record_does_not_stop_a_sweep(store: Store, state: State, damage: str) -> None:
     """The others are found; it is put aside and reported, and the next sweep does not see it."""
     in_states(store.backend, {"a": state, "bad": state, "b": state})
     DAMAGES[damage](store.client, f"{store.base}:j:bad")
     store.clock.advance(hours=1)
-    first, second = store.backend.due(["mail"], 3), store.backend.due(["mail"], 3)
+    first, second = store.backend.due(FindDue(["mail"], 3)), store.backend.due(FindDue(["mail"], 3))
 
-    assert sorted(keys_of(first.records)) == sorted(keys_of(second.records)) == ["a", "b"]
+    assert sorted(keys_of(first.heads)) == sorted(keys_of(second.heads)) == ["a", "b"]
     assert Fault.UNREADABLE in {one.fault for one in store.findings() if one.where == "mail:bad"}
 
 
@@ -305,14 +349,53 @@ def test_a_damaged_record_does_not_stop_other_changes(store: Store, damage: str)
     """It is refused: as absent, or for the state it says it is in; the others of the call are made."""
     found = in_states(store.backend, dict.fromkeys(("a", "bad", "b"), State.RUNNING))
     DAMAGES[damage](store.client, f"{store.base}:j:bad")
-    answers = store.backend.apply([a_change(job, State.COMPLETED) for job in found.values()])
+    answers = store.backend.apply(Apply([a_change(job, State.COMPLETED) for job in found.values()]))
 
     assert [type(answer) for answer in answers] == [Applied, Refused, Applied]
     assert answers[1] in (Refused(Refusal.ABSENT, None), Refused(Refusal.STATE, None))
     assert "mail:bad" in {one.where for one in store.findings()}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", SEEN_BY_QUEUEING)
+def test_a_damaged_record_does_not_stop_others_on_their_way_to_the_queue(store: Store, damage: str) -> None:
+    """It is refused and quarantined, as its place there cannot be told."""
+    found = in_states(store.backend, dict.fromkeys(("a", "bad", "b"), State.RUNNING))
+    DAMAGES[damage](store.client, f"{store.base}:j:bad")
+    answers = store.backend.apply(Apply([a_change(job, State.QUEUED) for job in found.values()]))
+
+    assert [type(answer) for answer in answers] == [Applied, Refused, Applied]
+    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"running bad"]
+
+
+@pytest.mark.parametrize("damage", SEEN_BY_QUEUEING)
+def test_a_run_can_be_settled_though_its_place_is_damaged(store: Store, damage: str) -> None:
+    """What a change does not need does not stop it."""
+    job = taken(store.backend, "bad")
+    DAMAGES[damage](store.client, f"{store.base}:j:bad")
+
+    assert isinstance(change(store.backend, job, State.COMPLETED, guards={"claim": job.claim}), Applied)
+
+
+def test_a_job_without_arguments_is_not_handed_out(store: Store) -> None:
+    """Nor can it be read whole; but its head shows it, and it can be deleted."""
+    inserted(store.backend, an_item("bad", args=b"x" * 1000), an_item("small"))
+    store.client.delete(f"{store.base}:a:bad")
+    store.client.hdel(f"{store.base}:j:small", "A")
+    listed = store.backend.list(List(queue="mail", state=State.QUEUED)).heads
+    found = store.findings()
+
+    assert keys_of(listed) == ["bad", "small"]
+    assert store.backend.get(Get(["mail:bad", "mail:small"])) == [None, None]
+    assert [(one.fault, one.where) for one in found] == [
+        (Fault.UNREADABLE, "mail:bad"),
+        (Fault.UNREADABLE, "mail:small"),
+    ]
+    assert isinstance(change(store.backend, listed[0], None), Applied)
+    assert a_claim(store.backend).records == []
+    assert store.client.zrange(f"{store.base}:quarantine", 0, -1) == [b"queued small"]
+
+
+@pytest.mark.parametrize("damage", HEADS)
 def test_a_refusal_can_be_told_of_a_damaged_record(store: Store, damage: str) -> None:
     """With the word alone, as there is no record to show."""
     job = taken(store.backend, "bad")
@@ -320,22 +403,22 @@ def test_a_refusal_can_be_told_of_a_damaged_record(store: Store, damage: str) ->
     answer = change(store.backend, job, State.COMPLETED, guards={"claim": "stale"})
 
     assert isinstance(answer, Refused)
-    assert answer.record is None
+    assert answer.head is None
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", HEADS)
 def test_a_damaged_record_can_be_read_past(store: Store, damage: str) -> None:
     """It is absent to a reader, and lists show the others."""
     found = in_states(store.backend, dict.fromkeys(("a", "bad", "b"), State.RUNNING))
     DAMAGES[damage](store.client, f"{store.base}:j:bad")
-    read = store.backend.get([job.id for job in found.values()])
-    listed = store.backend.list("mail", State.RUNNING).records
+    read = store.backend.get(Get([job.id for job in found.values()]))
+    listed = store.backend.list(List(queue="mail", state=State.RUNNING)).heads
 
     assert keys_of(read) == ["a", "b"]
     assert sorted(job.id for job in listed if job.state is State.RUNNING) == ["mail:a", "mail:b"]
 
 
-@pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
+@pytest.mark.parametrize("damage", sorted(set(HEADS) - {"no record"}))
 def test_the_id_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
     """A new job must not be mixed with what is left of another, and nobody is told that it was made."""
     inserted(store.backend, an_item("bad"))
@@ -343,10 +426,10 @@ def test_the_id_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
     with pytest.raises(BackendError, match="mail:bad.*stanchion check mail"):
         inserted(store.backend, *items(["a", "bad", "b"]))
 
-    assert keys_of(store.backend.get(["mail:a", "mail:b"])) == ["a", "b"]
+    assert keys_of(store.backend.get(Get(["mail:a", "mail:b"]))) == ["a", "b"]
 
 
-@pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"no record"}))
+@pytest.mark.parametrize("damage", sorted(set(HEADS) - {"no record"}))
 def test_a_unique_key_of_a_damaged_record_is_taken(store: Store, damage: str) -> None:
     """The error names its holder."""
     inserted(store.backend, an_item("bad", unique="digest", scope="end"))
@@ -361,7 +444,7 @@ def test_a_score_without_end_stops_no_claim(store: Store) -> None:
     inserted(store.backend, *items(["a", "low", "high"]))
     store.client.zadd(f"{store.base}:queued", {"low": float("-inf"), "high": float("inf")})
 
-    assert {job.id for job in store.backend.list("mail", State.QUEUED).records} == {
+    assert {job.id for job in store.backend.list(List(queue="mail", state=State.QUEUED)).heads} == {
         "mail:a",
         "mail:low",
         "mail:high",
@@ -373,10 +456,8 @@ def test_a_score_without_end_stops_no_claim(store: Store) -> None:
 def test_damaged_notes_and_lists_are_read_as_far_as_possible(store: Store) -> None:
     """Core decides what a note means; a list whose counter is damaged begins anew."""
     job = taken(store.backend)
-    name = f"{store.base}:j:a"
-    store.client.hset(
-        name, mapping={"n.attempts": b"\xff", "l.log": "nan", "l.log.x": "1:a", "l.log.7": "x:b"}
-    )
+    store.client.hset(f"{store.base}:j:a", mapping={"k.attempts": b"\xff", "B": ""})
+    store.client.hset(f"{store.base}:b:a", mapping={"l.log": "nan", "l.log.x": "1:a", "l.log.7": "x:b"})
     answer = change(store.backend, job, State.RUNNING, append={"log": b"new"})
 
     assert isinstance(answer, Applied)
@@ -422,7 +503,7 @@ def test_an_insert_that_meets_a_wrong_type_changes_nothing(store: Store, part: s
     made = [an_item("c"), an_item("d", state=State.SCHEDULED), an_item("e", unique="digest", scope="end")]
 
     with pytest.raises(BackendError, match="CORRUPT"):
-        store.backend.insert(made)
+        store.backend.insert(Insert(made))
     assert store.dump() == before
 
 
@@ -432,10 +513,10 @@ def test_a_change_that_meets_a_wrong_type_changes_nothing(store: Store, part: st
     jobs = in_states(store.backend, {"a": State.RUNNING, "b": State.RUNNING, "c": State.COMPLETED})
     _misuse(store, part)
     before = store.dump()
-    changes = [a_change(jobs[key], State.COMPLETED, head={"unique": f"digest-{key}"}) for key in "ab"]
+    changes = [a_change(jobs[key], State.COMPLETED, unique=f"digest-{key}") for key in "ab"]
 
     with pytest.raises(BackendError, match="CORRUPT"):
-        store.backend.apply(changes)
+        store.backend.apply(Apply(changes))
     assert store.dump() == before
 
 
@@ -445,7 +526,7 @@ def test_a_claim_goes_past_a_queue_with_a_wrong_type(store: Store, part: str) ->
     inserted(
         store.backend,
         an_item("a"),
-        an_item("b", state=State.SCHEDULED, clock=SECOND),
+        an_item("b", state=State.SCHEDULED, due=SECOND),
         an_item("c", queue="other"),
     )
     store.clock.advance(1)

@@ -11,20 +11,13 @@ import pytest
 import redis
 
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, FindDue, Insert
 from stanchion.errors import BackendError, ConfigError, Unavailable
-from stanchion.model.changes import NOW, Applied
-from stanchion.model.decisions import (
-    Beaten,
-    CancelAsked,
-    Completed,
-    Deleted,
-    Failed,
-    Released,
-    Signal,
-    decide,
-)
+from stanchion.model.changes import Applied
+from stanchion.model.decisions import decide
 from stanchion.model.history import Failure
 from stanchion.model.policies import Policy
+from stanchion.model.signals import Beaten, CancelAsked, Completed, Deleted, Failed, Released, Signal
 from stanchion.model.states import State
 from stanchion_conformance import blocking
 from stanchion_conformance.invariants import broken
@@ -87,7 +80,7 @@ def test_runs_are_settled_on_a_full_server(backend: RedisBackend, admin: "redis.
     """What frees workers, and what keeps them alive, must not wait for memory."""
     job = taken(backend, priority=1)
     fill(admin)
-    (answer,) = backend.apply([decide(job, ENDS[end], roll=0, policy=Policy())])
+    (answer,) = backend.apply(Apply([decide(job, ENDS[end], roll=0, policy=Policy())]))
 
     assert isinstance(answer, Applied)
     assert the(backend).state is not State.QUEUED or end == "release"
@@ -97,8 +90,8 @@ def test_jobs_are_cancelled_and_deleted_on_a_full_server(backend: RedisBackend, 
     """That is how it becomes less full."""
     fill(admin)
     cancel = decide(the(backend, "known"), CancelAsked(), roll=0, policy=Policy())
-    (cancelled,) = backend.apply([cancel])
-    (deleted,) = backend.apply([decide(the(backend, "known"), Deleted(), roll=0, policy=Policy())])
+    (cancelled,) = backend.apply(Apply([cancel]))
+    (deleted,) = backend.apply(Apply([decide(the(backend, "known"), Deleted(), roll=0, policy=Policy())]))
 
     assert isinstance(cancelled, Applied)
     assert isinstance(deleted, Applied)
@@ -109,7 +102,7 @@ def test_jobs_are_claimed_and_swept_on_a_full_server(backend: RedisBackend, admi
     fill(admin)
 
     assert [job.id for job in a_claim(backend).records] == ["mail:known"]
-    assert backend.due(["mail"], 10).records == []
+    assert backend.due(FindDue(["mail"], 10)).heads == []
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
@@ -121,7 +114,7 @@ def test_an_insert_on_a_full_server_is_refused_whole(
     before = dump_of(admin, "test")
 
     with pytest.raises(BackendError, match="maxmemory") as refused:
-        backend.insert(items("abc", state=state, unique="other", scope="end"))
+        backend.insert(Insert(items("abc", state=state, unique="other", scope="end")))
     assert not isinstance(refused.value, Unavailable)
     assert dump_of(admin, "test") == before
 
@@ -348,12 +341,13 @@ def test_every_instant_is_the_servers(
         inserted(backend, an_item())
         claimed = a_claim(backend)
         now = backend.now()
-        change(backend, claimed.records[0], State.COMPLETED, notes={"at": NOW}, append={"log": b"a line"})
+        change(backend, claimed.records[0], State.RUNNING, cancel="why", append={"log": b"a line"})
+        change(backend, claimed.records[0], State.COMPLETED)
         after = _time_of(admin)
         job = the(backend)
-    stamped = from_ms(int(job.notes["at"]))
+    assert job.cancel is not None
     lease_began = claimed.records[0].due_at - LEASE
-    instants = [job.created_at, job.started_at, job.ended_at, claimed.now, now, stamped, lease_began]
+    instants = [job.created_at, job.started_at, job.ended_at, claimed.now, now, job.cancel.at, lease_began]
 
     assert all(before <= at <= after for at in [*instants, job.lists["log"][0].at])
 

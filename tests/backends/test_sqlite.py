@@ -10,19 +10,22 @@ import pytest
 
 from stanchion.contract.backend import Backend
 from stanchion.engine.async_adapter import Inline
-from stanchion_conformance import BackendSuite, blocking
+from stanchion_conformance import BackendSuite, Ground, Smoke, blocking
 from stanchion_sqlite import SqliteBackend
 from stanchion_testing.clock import VirtualClock
 
 CONTENT = {
-    "stanchion_queues": "id, namespace, name, settings",  # any place may be skipped, and wakes are hints
+    "stanchion_queues": "id, namespace, name, settings, totals",  # any place may be skipped, and wakes are hints
     "stanchion_jobs": "*",
+    "stanchion_snapshots": "*",
+    "stanchion_tags": "*",
+    "stanchion_tag_counts": "*",
     "stanchion_claims": "*",
 }
 """What must not change when nothing happens, by table."""
 
 
-class OnSqlite(BackendSuite):
+class OnSqlite(Ground):
     """What its sync and async verbs have in common."""
 
     @pytest.fixture
@@ -50,8 +53,13 @@ class OnSqlite(BackendSuite):
     def damage(self, backend: Backend, job_id: str) -> bool:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(
-                "UPDATE stanchion_jobs SET spec = 7 WHERE key = ?", (job_id.partition(":")[2],)
+                "UPDATE stanchion_jobs SET policy = 7 WHERE key = ?", (job_id.partition(":")[2],)
             )
+        return True
+
+    def mend(self, backend: Backend, job_id: str) -> bool:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("UPDATE stanchion_jobs SET policy = x'' WHERE policy = 7")
         return True
 
     def dump(self, backend: Backend) -> Any:
@@ -65,7 +73,7 @@ class OnSqlite(BackendSuite):
             connection.close()
 
 
-class TestSqlite(OnSqlite):
+class TestSqlite(OnSqlite, BackendSuite):
     """Its sync verbs."""
 
     @pytest.fixture
@@ -73,11 +81,8 @@ class TestSqlite(OnSqlite):
         return opened
 
 
-class TestSqliteInline(OnSqlite):
+class TestSqliteInline(OnSqlite, Smoke):
     """Its verbs, made async by running inline."""
-
-    RACERS = 5
-    STORIES = 20
 
     @pytest.fixture
     def backend(self, opened: SqliteBackend) -> Iterator[Backend]:

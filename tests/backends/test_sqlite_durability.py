@@ -11,6 +11,7 @@ from attrs import frozen
 
 import stanchion_sqlite
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Get
 from stanchion_conformance.invariants import broken
 from stanchion_conformance.making import QUEUE
 from support.hands import hands
@@ -88,8 +89,8 @@ def test_each_commit_waits_for_the_disk_unless_told_otherwise(
     url = f"sqlite:///{tmp_path}/jobs.db{option}"
     with closing(stanchion_sqlite.open(url, namespace="test")) as backend:
         backend._database.prepare()
-        (setting,) = backend._database._writer.execute("PRAGMA synchronous").fetchone()
-        (mode,) = backend._database._writer.execute("PRAGMA journal_mode").fetchone()
+        (setting,) = backend._database.pair.writer.execute("PRAGMA synchronous").fetchone()
+        (mode,) = backend._database.pair.writer.execute("PRAGMA journal_mode").fetchone()
 
     assert setting == expected
     assert mode == "wal"
@@ -101,9 +102,11 @@ def _log(path: Path) -> Path:
 
 def _transactions(backend: Backend) -> int:
     """How many transactions a file holds; an error if it holds a part of one, or one without those before it."""
-    numbers = [record.id for record in backend.get([f"{QUEUE}:{number}" for number in range(100)]) if record]
+    numbers = [
+        record.id for record in backend.get(Get([f"{QUEUE}:{number}" for number in range(100)])) if record
+    ]
     seconds = [
-        record.id for record in backend.get([f"{QUEUE}:{number}-b" for number in range(100)]) if record
+        record.id for record in backend.get(Get([f"{QUEUE}:{number}-b" for number in range(100)])) if record
     ]
     expected = [f"{QUEUE}:{number}" for number in range(len(numbers))]
 

@@ -10,6 +10,7 @@ import pytest
 
 import stanchion_sqlite
 from stanchion import Stanchion, State
+from stanchion.contract.requests import Get, Insert, List
 from stanchion.errors import BackendError, ConfigError
 from stanchion.model.changes import remembered
 from stanchion_conformance.invariants import broken
@@ -36,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 def test_nobody_else_may_read_a_new_file(path: Path) -> None:
     """Arguments and results are in it and in the files beside it."""
     with closing(backend_on(path)) as backend:
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
 
         assert _modes(path) == dict.fromkeys(["jobs.db", "jobs.db-shm", "jobs.db-wal"], 0o600)
 
@@ -46,7 +47,7 @@ def test_the_mode_of_a_file_that_exists_is_left(path: Path) -> None:
     path.touch(0o664)
     path.chmod(0o664)
     with closing(backend_on(path)) as backend:
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
 
         assert _modes(path) == dict.fromkeys(["jobs.db", "jobs.db-shm", "jobs.db-wal"], 0o664)
 
@@ -84,7 +85,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path: Path, place: str) -> None
     """And so is what must be there, whatever is asked of the backend first."""
     (tmp_path / "a file").touch()
     with closing(backend_on(tmp_path / place)) as backend:
-        for use in (lambda: backend.insert([an_item()]), lambda: backend.get([f"{QUEUE}:a"])):
+        for use in (lambda: backend.insert(Insert([an_item()])), lambda: backend.get(Get([f"{QUEUE}:a"]))):
             with pytest.raises(BackendError, match=f"{tmp_path / place}.*its directory must exist"):
                 use()
 
@@ -92,7 +93,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path: Path, place: str) -> None
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     """The error names it."""
     with closing(backend_on(tmp_path)) as backend, pytest.raises(BackendError, match=str(tmp_path)):
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
 
 
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
         closing(backend_on(path)) as backend,
         pytest.raises(BackendError, match=f"{path}: file is not a database"),
     ):
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
 
     assert path.read_text() == "Dear diary, " * 100
 
@@ -113,14 +114,14 @@ def test_a_file_of_a_newer_stanchion_is_refused(path: Path) -> None:
     asked(path, "UPDATE stanchion_schema SET version = 99")
     before = tables_of(path)
     with closing(backend_on(path)) as backend:
-        for use in (lambda: backend.insert([an_item("b")]), lambda: backend.get([f"{QUEUE}:a"])):
+        for use in (lambda: backend.insert(Insert([an_item("b")])), lambda: backend.get(Get([f"{QUEUE}:a"]))):
             with pytest.raises(BackendError, match=f"{path}.* schema is 99, .*upgrade Stanchion"):
                 use()
         with (
             closing(sqlite3.connect(path)) as connection,
             pytest.raises(BackendError, match="upgrade Stanchion"),
         ):
-            backend.insert_joined([an_item("b")], connection)
+            backend.insert_joined(Insert([an_item("b")]), connection)
 
     assert tables_of(path) == before
 
@@ -138,9 +139,9 @@ def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.Mon
     steps = (*tables.schema(), STEP)
     monkeypatch.setattr(tables, "schema", lambda: steps)
     with closing(backend_on(path)) as backend:
-        backend.insert([an_item("b")])
+        backend.insert(Insert([an_item("b")]))
 
-        assert keys_of(backend.list(QUEUE, State.QUEUED).records) == ["a", "b"]
+        assert keys_of(backend.list(List(queue=QUEUE, state=State.QUEUED)).heads) == ["a", "b"]
         assert broken(backend) == []
     assert asked(path, "SELECT version FROM stanchion_schema") == [(len(steps),)]
     assert asked(path, "SELECT colour FROM stanchion_queues") == [("red",)]
@@ -154,7 +155,7 @@ def test_steps_that_fail_leave_the_file_as_it_was(path: Path, monkeypatch: pytes
         steps = (*tables.schema(), STEP, "CREATE TABLE stanchion_more (again);\n")
         patch.setattr(tables, "schema", lambda: steps)
         with closing(backend_on(path)) as backend, pytest.raises(BackendError, match="already exists"):
-            backend.insert([an_item("b")])
+            backend.insert(Insert([an_item("b")]))
 
     assert tables_of(path) == before
     assert make(str(path), "b")
@@ -209,7 +210,7 @@ def test_a_sqlite_that_is_too_old_is_refused(path: Path, monkeypatch: pytest.Mon
         closing(backend_on(path)) as backend,
         pytest.raises(BackendError, match="3.34.1 is too old, 3.35 or newer"),
     ):
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
 
     assert not path.exists()
 

@@ -26,10 +26,10 @@ def process() -> Iterator[Hand]:
 
 def test_parent_and_child_go_on(tmp_path: Path, process: Hand) -> None:
     """Each sees what the other inserted, and nothing is lost when the parent closes the file first."""
-    told = process.do("sqlite_forks:both_go_on", tmp_path / "jobs.db")
+    there = process.do("sqlite_forks:both_go_on", tmp_path / "jobs.db")
 
-    assert told["parent"] == ["before", "child", "parent"]
-    assert told["left"] == ["before", "child", "child-later", "parent"]
+    assert there["parent"] == ["before", "child", "parent"]
+    assert there["left"] == ["before", "child", "child-later", "parent"]
 
 
 def test_a_child_inherits_no_locks(tmp_path: Path, process: Hand) -> None:
@@ -49,6 +49,6 @@ def test_a_child_hears_of_jobs(tmp_path: Path, process: Hand) -> None:
 
 def test_a_fork_that_python_does_not_know_of_is_refused(tmp_path: Path, process: Hand) -> None:
     """The child would use connections that SQLite forbids it to use; the error says what to do."""
-    told = process.do("sqlite_forks:forked_unseen", tmp_path / "jobs.db")
+    said = process.do("sqlite_forks:forked_unseen", tmp_path / "jobs.db")
 
-    assert "jobs.db was open: open it after the fork" in told
+    assert "jobs.db: it was open when the process forked" in said

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 
 from stanchion import State
-from stanchion.contract.backend import Topic
-from stanchion.model.queues import QueueSettings
+from stanchion.contract.requests import Configure, FindDue, Get, Insert, Wait
+from stanchion.model.changes import Topic
 from stanchion_conformance.making import QUEUE, a_claim, an_item, change, inserted
 from stanchion_sqlite import SqliteBackend, forks
 from support.interrupts import interrupted
@@ -50,10 +50,10 @@ def _hear(backend: SqliteBackend) -> None:
 ACTS: Final[dict[str, Callable[[SqliteBackend], Any]]] = {
     "insert": lambda backend: inserted(backend, an_item(_key())),
     "claim and apply": _settle,
-    "get": lambda backend: backend.get([f"{QUEUE}:a"]),
-    "due": lambda backend: backend.due([QUEUE], 10),
-    "configure": lambda backend: backend.configure(QUEUE, QueueSettings()),
-    "wait": lambda backend: backend.wait([QUEUE], ZERO),
+    "get": lambda backend: backend.get(Get([f"{QUEUE}:a"])),
+    "due": lambda backend: backend.due(FindDue([QUEUE], 10)),
+    "configure": lambda backend: backend.configure(Configure(queue=QUEUE)),
+    "wait": lambda backend: backend.wait(Wait([QUEUE], ZERO)),
     "watch": _hear,
 }
 
@@ -76,7 +76,7 @@ def backend(path: Path) -> Iterator[SqliteBackend]:
     """A backend that has read and written."""
     with closing(backend_on(path)) as backend:
         inserted(backend, an_item("a"))
-        backend.get([f"{QUEUE}:a"])
+        backend.get(Get([f"{QUEUE}:a"]))
         yield backend
 
 
@@ -152,14 +152,14 @@ def test_an_interrupted_enqueuing_leaves_the_caller_s_transaction_alone(
 ) -> None:
     """None is left open where there was none, and his own is open still."""
     with closing(sqlite3.connect(path)) as connection:
-        for _ in interrupted(lambda: backend.insert_joined([an_item(_key())], connection)):
+        for _ in interrupted(lambda: backend.insert_joined(Insert([an_item(_key())]), connection)):
             if not _:
                 break
             assert not connection.in_transaction
             _write_at_once(path)
         connection.rollback()
         connection.execute("BEGIN IMMEDIATE")
-        for _ in interrupted(lambda: backend.insert_joined([an_item(_key())], connection)):
+        for _ in interrupted(lambda: backend.insert_joined(Insert([an_item(_key())]), connection)):
             assert connection.in_transaction
             assert connection.row_factory is None
             assert connection.text_factory is str
@@ -179,5 +179,5 @@ def _use(backend: SqliteBackend) -> None:
     """Read, write and ring; nothing is there to be waited for."""
     prompt = backend.within(timedelta(seconds=1))
     inserted(prompt, an_item(_key()))
-    prompt.get([f"{QUEUE}:a"])
-    prompt.wait([QUEUE], ZERO)
+    prompt.get(Get([f"{QUEUE}:a"]))
+    prompt.wait(Wait([QUEUE], ZERO))

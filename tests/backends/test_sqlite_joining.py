@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stanchion import Job, Stanchion, State
-from stanchion.app.application import Draft
+from stanchion.app.drafts import Draft
+from stanchion.contract.requests import Insert
 from stanchion.errors import BackendError, InvalidArgument, Unavailable, Unsupported
 from stanchion_conformance.invariants import broken
 from stanchion_conformance.making import an_item
@@ -44,7 +45,7 @@ class Shop:
     def order(self, connection: sqlite3.Connection, *numbers: int) -> list[Job[Any]]:
         """Take orders, and enqueue an invoice for each."""
         connection.executemany("INSERT INTO orders VALUES (?)", [(number,) for number in numbers])
-        return self.enqueue(connection, *map(self.invoice.job, numbers))
+        return self.enqueue(connection, *map(self.invoice.draft, numbers))
 
     def enqueue(self, connection: object, *drafts: Draft[Any]) -> list[Job[Any]]:
         """Enqueue inside the transaction of a connection."""
@@ -80,7 +81,7 @@ def connection(shop: Shop) -> Iterator[sqlite3.Connection]:
 
 
 def test_an_order_and_its_job_are_committed_together(shop: Shop, connection: sqlite3.Connection) -> None:
-    """Before that nobody sees either, and no hook is told of the job."""
+    """Before that nobody sees either, and no hook is notified of the job."""
     (job,) = shop.order(connection, 1)
     before = shop.orders, shop.jobs
     connection.commit()
@@ -88,7 +89,7 @@ def test_an_order_and_its_job_are_committed_together(shop: Shop, connection: sql
     assert before == ([], 0)
     assert (shop.orders, shop.jobs) == ([1], 1)
     assert shop.witness.saw == []
-    assert job.created
+    assert job.is_new
     drain(shop.app)
     assert shop.invoiced == [1]
 
@@ -113,12 +114,12 @@ def test_many_jobs_are_one_transaction(shop: Shop, connection: sqlite3.Connectio
 
 
 def test_a_worker_starts_the_job_after_the_commit(shop: Shop) -> None:
-    """It waits already, and is not told by this process: it hears of the commit itself."""
+    """It waits already, and is not woken by this process: it notices the commit itself."""
 
     async def story() -> None:
         async with working(shop.app):
             with closing(shop.connect()) as connection:
-                jobs = [shop.invoice.job(1)]
+                jobs = [shop.invoice.draft(1)]
                 connection.execute("INSERT INTO orders VALUES (1)")
                 (job,) = await shop.app.aenqueue_many(jobs, connection=connection)
                 assert shop.invoiced == []
@@ -147,7 +148,7 @@ def test_the_caller_may_begin_in_his_own_way(shop: Shop, options: dict[str, Any]
 
 def test_a_transaction_is_begun_if_none_is_open(shop: Shop, connection: sqlite3.Connection) -> None:
     """As for any statement that writes; the caller commits it."""
-    shop.enqueue(connection, shop.invoice.job(1))
+    shop.enqueue(connection, shop.invoice.draft(1))
 
     assert connection.in_transaction
     assert shop.jobs == 0
@@ -159,9 +160,9 @@ def test_a_connection_that_commits_by_itself_is_refused(shop: Shop) -> None:
     """There is no transaction of its that the job could be a part of."""
     with (
         closing(shop.connect(isolation_level=None)) as connection,
-        pytest.raises(InvalidArgument, match="commits each statement by itself: BEGIN"),
+        pytest.raises(InvalidArgument, match="commits each statement by itself; BEGIN"),
     ):
-        shop.enqueue(connection, shop.invoice.job(1))
+        shop.enqueue(connection, shop.invoice.draft(1))
 
     assert shop.jobs == 0
 
@@ -172,22 +173,22 @@ def test_a_connection_to_another_database_is_refused(shop: Shop, tmp_path: Path,
     place = tmp_path / where if where == "other.db" else where
     with closing(sqlite3.connect(place)) as connection:
         with pytest.raises(InvalidArgument, match=f"the jobs are in {shop.path}"):
-            shop.enqueue(connection, shop.invoice.job(1))
+            shop.enqueue(connection, shop.invoice.draft(1))
 
         assert not connection.in_transaction
 
 
 def test_what_is_no_connection_is_refused(shop: Shop) -> None:
     """By its name."""
-    with pytest.raises(InvalidArgument, match="not of 'shop.db'"):
-        shop.enqueue("shop.db", shop.invoice.job(1))
+    with pytest.raises(InvalidArgument, match="with 'shop.db': pass a sqlite3.Connection"):
+        shop.enqueue("shop.db", shop.invoice.draft(1))
 
 
 def test_a_closed_connection_is_refused(shop: Shop, connection: sqlite3.Connection) -> None:
     """With an error of ours."""
     connection.close()
     with pytest.raises(BackendError, match="closed database"):
-        shop.enqueue(connection, shop.invoice.job(1))
+        shop.enqueue(connection, shop.invoice.draft(1))
 
 
 def test_a_file_by_another_name_is_the_same(shop: Shop, tmp_path: Path) -> None:
@@ -221,11 +222,11 @@ def test_the_caller_s_rows_may_look_as_he_likes(
     """His connection is as it was afterwards."""
     for name, value in own.items():
         setattr(connection, name, value)
-    (job,) = shop.enqueue(connection, shop.invoice.using(key="one").job(1))
-    (again,) = shop.enqueue(connection, shop.invoice.using(key="one").job(1))
+    (job,) = shop.enqueue(connection, shop.invoice.using(key="one").draft(1))
+    (again,) = shop.enqueue(connection, shop.invoice.using(key="one").draft(1))
     connection.commit()
 
-    assert (job.created, again.created, again.id) == (True, False, job.id)
+    assert (job.is_new, again.is_new, again.id) == (True, False, job.id)
     assert {name: getattr(connection, name) for name in own} == own
     assert shop.jobs == 1
 
@@ -235,7 +236,9 @@ def test_a_failure_leaves_the_transaction_as_it_was(shop: Shop, connection: sqli
     connection.execute("INSERT INTO orders VALUES (1)")
     before = list(connection.iterdump())
     with pytest.raises(BackendError):
-        shop.app.engine.backend.insert_joined([an_item("a"), an_item("b", priority=object())], connection)
+        shop.app.engine.backend.insert_joined(
+            Insert([an_item("a"), an_item("b", priority=object())]), connection
+        )
     after = list(connection.iterdump())
     shop.order(connection, 2)
     connection.commit()
@@ -249,11 +252,13 @@ def test_a_failure_leaves_no_transaction_where_there_was_none(
     shop: Shop, connection: sqlite3.Connection
 ) -> None:
     """Else nobody could write until the caller thinks of it."""
-    shop.enqueue(connection, shop.invoice.job(1))
+    shop.enqueue(connection, shop.invoice.draft(1))
     connection.commit()
     before = tables_of(shop.path)
     with pytest.raises(BackendError):
-        shop.app.engine.backend.insert_joined([an_item("a"), an_item("b", priority=object())], connection)
+        shop.app.engine.backend.insert_joined(
+            Insert([an_item("a"), an_item("b", priority=object())]), connection
+        )
 
     assert not connection.in_transaction
     assert tables_of(shop.path) == before
@@ -264,7 +269,7 @@ def test_the_first_job_of_all_may_be_enqueued_so(tmp_path: Path) -> None:
     shop = Shop(tmp_path / "shop.db")
     with closing(shop.connect()) as connection, closing(shop.app):
         connection.execute("INSERT INTO orders VALUES (1)")
-        shop.enqueue(connection, shop.invoice.job(1))
+        shop.enqueue(connection, shop.invoice.draft(1))
         connection.rollback()
         assert tables_of(shop.path) == {"orders": []}
         shop.order(connection, 2)
@@ -282,7 +287,7 @@ def test_a_transaction_that_begins_with_a_job_waits_for_its_turn(tmp_path: Path)
         busy.begin("sqlite_race:race", shop.path, "busy", 2)
         for number in range(100):
             connection.execute("BEGIN")
-            shop.enqueue(connection, shop.invoice.job(number))
+            shop.enqueue(connection, shop.invoice.draft(number))
             connection.execute("COMMIT")
         busy.answer()
 
@@ -290,7 +295,7 @@ def test_a_transaction_that_begins_with_a_job_waits_for_its_turn(tmp_path: Path)
     shop.app.close()
 
 
-def test_a_transaction_that_has_read_is_told_to_begin_otherwise(
+def test_a_transaction_that_has_read_is_advised_to_begin_otherwise(
     shop: Shop, connection: sqlite3.Connection
 ) -> None:
     """If others wrote meanwhile: then SQLite lets it write no more, and waiting would not help."""
@@ -298,7 +303,7 @@ def test_a_transaction_that_has_read_is_told_to_begin_otherwise(
     connection.execute("SELECT * FROM orders").fetchall()
     shop.app.queue("default").pause()
     with pytest.raises(BackendError, match="use BEGIN IMMEDIATE") as caught:
-        shop.enqueue(connection, shop.invoice.job(1))
+        shop.enqueue(connection, shop.invoice.draft(1))
 
     assert not isinstance(caught.value, Unavailable)
 
@@ -307,7 +312,7 @@ def test_the_kit_takes_a_connection(shop: Shop, connection: sqlite3.Connection) 
     """In tests of the application there is nothing to wait for: the job is there at once."""
     with Kit(shop.app) as kit:
         connection.execute("INSERT INTO orders VALUES (1)")
-        shop.enqueue(connection, shop.invoice.job(1))
+        shop.enqueue(connection, shop.invoice.draft(1))
         kit.drain()
 
     assert shop.invoiced == [1]
@@ -321,6 +326,6 @@ def test_a_backend_without_transactions_says_so(connection: sqlite3.Connection) 
         def nothing() -> None: ...
 
         with pytest.raises(Unsupported, match="MemoryBackend does not support joining transactions"):
-            app.enqueue_many([nothing.job()], connection=connection)
+            app.enqueue_many([nothing.draft()], connection=connection)
 
         assert app.queues() == {}

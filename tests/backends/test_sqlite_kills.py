@@ -16,6 +16,7 @@ from attrs import frozen
 
 from stanchion import State
 from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Count, Get
 from stanchion.model.records import Record
 from stanchion_conformance.invariants import broken, unlived
 from stanchion_conformance.making import QUEUE
@@ -121,7 +122,10 @@ def _noted(backend: Backend, journal: Path) -> list[Record]:
     ids = list(dict.fromkeys(job_id for _, job_id, _ in _lines(journal)))
     size = backend.limits.batch
     return [
-        one for at in range(0, len(ids), size) for one in backend.get(ids[at : at + size]) if one is not None
+        one
+        for at in range(0, len(ids), size)
+        for one in backend.get(Get(ids[at : at + size]))
+        if one is not None
     ]
 
 
@@ -139,10 +143,10 @@ def _lost(backend: Backend, journal: Path) -> Iterator[str]:
 def _nothing_is_left(backend: Backend) -> bool:
     """Sweep, claim and complete once, as a healthy worker does; whether everything has ended."""
     engine = engine_on(backend)
-    engine.run(engine.sweep([QUEUE]))
-    for record in engine.run(engine.claim([QUEUE], 100, "healthy", LEASE)).records:
+    engine.call(engine.sweep([QUEUE]))
+    for record in engine.call(engine.claim([QUEUE], 100, "healthy", LEASE)).records:
         settle(engine, record)
-    counts = backend.count([QUEUE])[QUEUE]
+    counts = backend.count(Count([QUEUE]))[QUEUE]
     return counts[State.COMPLETED] == sum(counts.values())
 
 

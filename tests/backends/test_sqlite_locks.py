@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from stanchion import Stanchion, State, current_job
+from stanchion.contract.requests import Configure, Count, FindDue, Forget, Get, Insert, List
 from stanchion.engine.async_adapter import Inline
 from stanchion.engine.engine import Engine
 from stanchion.engine.operations import Steps
 from stanchion.errors import Busy, Unavailable
-from stanchion.model.queues import QueueSettings
 from stanchion.plugins.manager import Plugins
 from stanchion_conformance.invariants import broken
 from stanchion_conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
@@ -97,8 +97,8 @@ def test_calls_that_get_no_turn_say_so(backend: SqliteBackend, path: Path, other
         lambda: inserted(backend, an_item("c")),
         lambda: a_claim(backend),
         lambda: settle(engine_on(backend), running),
-        lambda: backend.configure(QUEUE, QueueSettings(paused=True)),
-        lambda: backend.forget("video"),
+        lambda: backend.configure(Configure(queue=QUEUE, set={"paused": True})),
+        lambda: backend.forget(Forget("video")),
     ):
         with pytest.raises(Unavailable, match=f"{path} locked for 0.05 s: look for a program that keeps"):
             call()
@@ -113,11 +113,11 @@ def test_reading_goes_on(backend: SqliteBackend, path: Path, other: Hand) -> Non
     """Whoever looks sees what was committed last."""
     other.do("sqlite_deeds:hold", path)
 
-    assert keys_of(backend.get([f"{QUEUE}:a"])) == ["a"]
-    assert keys_of(backend.list(QUEUE, State.QUEUED).records) == ["a"]
-    assert backend.count([QUEUE])[QUEUE][State.QUEUED] == 1
+    assert keys_of(backend.get(Get([f"{QUEUE}:a"]))) == ["a"]
+    assert keys_of(backend.list(List(queue=QUEUE, state=State.QUEUED)).heads) == ["a"]
+    assert backend.count(Count([QUEUE]))[QUEUE][State.QUEUED] == 1
     assert list(backend.queues()) == [QUEUE]
-    assert backend.due([QUEUE], 10).records == []
+    assert backend.due(FindDue([QUEUE], 10)).heads == []
     assert broken(backend) == []
     other.do("sqlite_deeds:let_go")
 
@@ -145,7 +145,7 @@ def test_a_call_waits_for_its_turn(path: Path, other: Hand) -> None:
         assert inserting.result()[0].created
 
 
-@pytest.mark.parametrize("way", ["run", "arun"])
+@pytest.mark.parametrize("way", ["call", "acall"])
 def test_a_call_that_waited_in_vain_is_not_repeated(
     backend: SqliteBackend, path: Path, other: Hand, way: str
 ) -> None:
@@ -171,8 +171,8 @@ def test_one_deadline_holds_for_the_threads_and_the_processes(
         database = backend._database
         monkeypatch.setattr("stanchion_sqlite.database.monotonic", lambda: now[0])
         monkeypatch.setattr(database, "_write_lock", SlowLock(now, 7.0))
-        monkeypatch.setattr(database._turns, "take", lambda end: ends.append(end) or True)
-        backend.within(timedelta(seconds=8)).insert([an_item("b")])
+        monkeypatch.setattr(database.pair.turns, "take", lambda end: ends.append(end) or True)
+        backend.within(timedelta(seconds=8)).insert(Insert([an_item("b")]))
 
     assert ends == [108.0]
 
@@ -188,7 +188,7 @@ def test_a_read_waits_for_other_threads_up_to_its_deadline(
             patch.setattr(backend._database, "_read_lock", taken)
             for one in (backend.within(timedelta(seconds=3)), backend.impatient(), backend):
                 with pytest.raises(Busy):
-                    one.get([f"{QUEUE}:a"])
+                    one.get(Get([f"{QUEUE}:a"]))
 
     assert taken.waited == [3.0, database.MOMENT, -1]
 
@@ -197,17 +197,17 @@ def test_an_async_call_waits_without_the_loop(path: Path, other: Hand) -> None:
     """Which gives the lock back here, and answers reads meanwhile."""
 
     async def story(adapter: Inline) -> None:
-        await adapter.insert([an_item("a")])
+        await adapter.insert(Insert([an_item("a")]))
         other.do("sqlite_deeds:hold", path)
         calls = [
-            asyncio.create_task(adapter.insert([an_item("b")])),
-            asyncio.create_task(adapter.configure("video", QueueSettings(paused=True))),
+            asyncio.create_task(adapter.insert(Insert([an_item("b")]))),
+            asyncio.create_task(adapter.configure(Configure(queue="video", set={"paused": True}))),
         ]
         await asyncio.sleep(0)
-        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a"]
+        assert keys_of((await adapter.list(List(queue=QUEUE, state=State.QUEUED))).heads) == ["a"]
         other.do("sqlite_deeds:let_go")
         await asyncio.gather(*calls)
-        assert keys_of((await adapter.list(QUEUE, State.QUEUED)).records) == ["a", "b"]
+        assert keys_of((await adapter.list(List(queue=QUEUE, state=State.QUEUED))).heads) == ["a", "b"]
 
     with closing(backend_on(path)) as backend:
         asyncio.run(story(Inline(backend)))
@@ -288,6 +288,6 @@ def test_a_worker_that_is_idle_survives_a_lock(
 
 def _driven(engine: Engine, steps: Steps[Any], way: str) -> Any:
     async def story() -> Any:
-        return await engine.arun(steps)
+        return await engine.acall(steps)
 
-    return engine.run(steps) if way == "run" else asyncio.run(story())
+    return engine.call(steps) if way == "call" else asyncio.run(story())

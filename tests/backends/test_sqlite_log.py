@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stanchion.contract.requests import Get, Insert
 from stanchion.errors import BackendError
 from stanchion_conformance.making import QUEUE, an_item, inserted, keys_of
 from stanchion_sqlite import SqliteBackend, locks
@@ -45,7 +46,7 @@ def backend(path: Path) -> Iterator[SqliteBackend]:
     """A backend with the job `a`, which has read as well as written."""
     with closing(backend_on(path)) as backend:
         inserted(backend, an_item("a"))
-        backend.get([f"{QUEUE}:a"])
+        backend.get(Get([f"{QUEUE}:a"]))
         yield backend
 
 
@@ -107,12 +108,12 @@ def test_a_log_that_another_process_removed_as_the_last_one_is_left(
     monkeypatch.setattr("stanchion_sqlite.guard.is_set", lambda *_: False)
     with closing(backend_on(path)) as backend:
         inserted(backend, an_item("a"))
-        backend.get([f"{QUEUE}:a"])
+        backend.get(Get([f"{QUEUE}:a"]))
         path.read_bytes()
         other.do("sqlite_deeds:make", path, "b")
         other.do("sqlite_deeds:insert", path, "c")  # and has it open now, with another log
 
-        assert keys_of(filter(None, backend.get([f"{QUEUE}:{key}" for key in "abc"]))) == ["a", "b", "c"]
+        assert keys_of(filter(None, backend.get(Get([f"{QUEUE}:{key}" for key in "abc"])))) == ["a", "b", "c"]
         inserted(backend, an_item("d"))
         assert other.do("sqlite_deeds:keys", path) == ["a", "b", "c", "d"]
 
@@ -141,10 +142,10 @@ def test_a_log_that_was_moved_away_is_noticed(backend: SqliteBackend, path: Path
 def test_reading_notices_it_too(backend: SqliteBackend, path: Path, other: Hand) -> None:
     """And sees what others write from then on."""
     remove(path, "-wal", "-shm")
-    backend.get([f"{QUEUE}:a"])
+    backend.get(Get([f"{QUEUE}:a"]))
     other.do("sqlite_deeds:make", path, "b")
 
-    assert keys_of(filter(None, backend.get([f"{QUEUE}:a", f"{QUEUE}:b"]))) == ["a", "b"]
+    assert keys_of(filter(None, backend.get(Get([f"{QUEUE}:a", f"{QUEUE}:b"])))) == ["a", "b"]
 
 
 def test_closing_saves_it_too(path: Path, other: Hand) -> None:
@@ -162,7 +163,7 @@ def test_a_log_with_a_successor_is_refused(path: Path, other: Hand) -> None:
         inserted(backend, an_item("a"))
         remove(path, "-wal", "-shm")
         other.do("sqlite_deeds:make", path, "b")
-        for call in (lambda: inserted(backend, an_item("c")), lambda: backend.get([f"{QUEUE}:a"])):
+        for call in (lambda: inserted(backend, an_item("c")), lambda: backend.get(Get([f"{QUEUE}:a"]))):
             with pytest.raises(BackendError, match="jobs.db-wal was removed or replaced while it was open"):
                 call()
 
@@ -203,7 +204,7 @@ def test_a_caller_s_own_transaction_is_looked_after(backend: SqliteBackend, path
         else:
             log.unlink()
         with pytest.raises(BackendError, match="jobs.db-wal was removed"):
-            backend.insert_joined([an_item("b")], connection)
+            backend.insert_joined(Insert([an_item("b")]), connection)
 
         assert connection.in_transaction
 
@@ -215,7 +216,7 @@ def test_a_caller_s_connection_to_an_older_log_is_noticed(backend: SqliteBackend
         remove(path, "-wal")
         inserted(backend, an_item("b"))
         with pytest.raises(BackendError, match="jobs.db-wal was removed"):
-            backend.insert_joined([an_item("c")], connection)
+            backend.insert_joined(Insert([an_item("c")]), connection)
 
         assert not connection.in_transaction
 
@@ -229,7 +230,7 @@ def test_a_backend_that_nobody_closes_leaves_the_file_alone(path: Path, other: H
 
 def _commit_and(backend: SqliteBackend, act) -> None:
     """Insert the job `b`, and do something before that is committed."""
-    columns = "queue, key, task, state, created_at, spec"
+    columns = "queue, key, task, state, created_at, args"
     insert = f"INSERT INTO stanchion_jobs ({columns}) VALUES (1, 'b', 't', 'queued', 0, x'')"
 
     def inside(cursor: sqlite3.Cursor) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stanchion.contract.requests import Get
 from stanchion.engine.engine import Engine
 from stanchion.errors import BackendError
 from stanchion.plugins.manager import Plugins
@@ -38,7 +39,7 @@ def test_a_file_that_was_removed_is_not_written_to(backend: SqliteBackend, tmp_p
     if replaced:
         (tmp_path / "jobs.db").touch()
 
-    for call in (lambda: inserted(backend, an_item("b")), lambda: backend.get(["mail:a"])):
+    for call in (lambda: inserted(backend, an_item("b")), lambda: backend.get(Get(["mail:a"]))):
         with pytest.raises(BackendError, match="removed or replaced while it was open: restart"):
             call()
 
@@ -56,7 +57,7 @@ def test_a_claim_of_less_than_nothing_takes_nothing(backend: SqliteBackend):
     inserted(backend, *items("abc"))
     engine = Engine(backend, Plugins())
 
-    assert engine.run(engine.claim(["mail"], -1, "worker", timedelta(seconds=30))).records == []
+    assert engine.call(engine.claim(["mail"], -1, "worker", timedelta(seconds=30))).records == []
 
 
 def test_a_link_to_a_file_that_is_not_there_yet_makes_a_private_one(tmp_path: Path):

@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 import pytest
 
 from stanchion import State
-from stanchion.contract.backend import Topic
+from stanchion.contract.requests import Wait
+from stanchion.model.changes import Topic
 from stanchion_conformance.making import QUEUE, a_claim, an_item, change, inserted
 from stanchion_sqlite import SqliteBackend, news
 from stanchion_sqlite.database import Database
@@ -100,7 +101,7 @@ def test_a_waiting_process_is_woken_by_another(backend: SqliteBackend, path: Pat
     other.do("sqlite_deeds:take", path)
     a_claim(backend)
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(backend.wait, [QUEUE], LONG)
+        waiting = thread.submit(backend.wait, Wait([QUEUE], LONG))
         eventually(lambda: backend._bell._looking)
         other.do("sqlite_deeds:insert", path, "b")
 
@@ -111,7 +112,7 @@ def test_an_idle_worker_process_starts_a_new_job_soon(path: Path, tmp_path: Path
     """The job was inserted by this process."""
     with a_scene(tmp_path, f"sqlite:///{path}?synchronous=normal") as scene:
         worker = scene.worker()
-        eventually(lambda: "serves" in worker.log)
+        eventually(lambda: "serving" in worker.log)
         scene.tasks.steady.enqueue().result(timeout=20)
         waits = [_answered_within(lambda: scene.tasks.steady.enqueue().result(timeout=20)) for _ in range(5)]
 
@@ -211,7 +212,7 @@ def test_a_wait_that_ends_in_time_hands_on_the_look(
 def test_closing_ends_all_waits(backend: SqliteBackend, threads: ThreadPoolExecutor) -> None:
     """Of workers and of watches, those that look and those that do not."""
     watch = backend.watch([QUEUE], Topic.ENDED)
-    waiting: list[Future[Any]] = [threads.submit(backend.wait, [QUEUE], LONG) for _ in range(3)]
+    waiting: list[Future[Any]] = [threads.submit(backend.wait, Wait([QUEUE], LONG)) for _ in range(3)]
     waiting += [threads.submit(watch.next, LONG) for _ in range(3)]
     eventually(lambda: backend._bell._looking)
     backend.close()

@@ -106,7 +106,7 @@ def test_a_process_that_was_stopped_behind_its_turn_holds_up_nobody(
 ) -> None:
     """It has the turn, but not SQLite's lock: the others write without one after a while."""
     monkeypatch.setattr(turns, "COURTESY", 0.02)
-    log = os.open(backend._database._log.name, os.O_RDWR)
+    log = os.open(backend._database.pair.log.name, os.O_RDWR)
     assert Turns(log).take(0)
 
     assert inserted(backend, an_item("b"))[0].created
@@ -115,7 +115,7 @@ def test_a_process_that_was_stopped_behind_its_turn_holds_up_nobody(
 
 def test_a_process_that_dies_gives_its_turn_back(backend: SqliteBackend) -> None:
     """Whoever waits has it then, and nobody needs to know of the dead one."""
-    turn = backend._database._turns
+    turn = backend._database.pair.turns
     with hands(1) as (hand,):
         assert hand.do("sqlite_deeds:take_turn", backend._database.path)
         assert not turn.take(0)
@@ -132,7 +132,7 @@ def test_a_call_that_fails_gives_its_turn_back(backend: SqliteBackend, opened) -
 
     with pytest.raises(KeyboardInterrupt):
         backend._database.write(fail)
-    log = os.open(backend._database._log.name, os.O_RDWR)
+    log = os.open(backend._database.pair.log.name, os.O_RDWR)
 
     assert Turns(log).take(0)
     os.close(log)

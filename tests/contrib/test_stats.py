@@ -2,20 +2,39 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs.exceptions import FrozenInstanceError
 
-from stanchion import Fail, Fixed, Stanchion
+from stanchion import Event, Fail, Fixed, Stanchion, State, Transition
 from stanchion.errors import ConfigError
 from stanchion.worker import Worker
 from stanchion_stats import Stats, TaskStats
-from support.factories import a_record
+from support.factories import a_record, a_transition
 
 
 def an_app() -> Stanchion:
     """An application that listens to nothing but the statistics."""
     return Stanchion("memory://", plugins=["stats"])
+
+
+STARTED = a_transition(job=a_record(task="mail"))
+
+OUTCOMES = {
+    State.COMPLETED: Event.COMPLETE,
+    State.FAILED: Event.FAIL,
+    State.RETRYING: Event.FAIL,
+    State.TIMED_OUT: Event.TIME_OUT,
+}
+
+
+def ended(event: Event, to: State, seconds: float = 0) -> Transition:
+    """The end of a run that took so long."""
+    return a_transition(
+        event, to, from_state=State.RUNNING, job=a_record(task="mail"), elapsed=timedelta(seconds=seconds)
+    )
 
 
 def stats_of(app: Stanchion, task: str) -> TaskStats:
@@ -50,7 +69,7 @@ def test_tasks_are_counted_apart() -> None:
     async def bad() -> Fail:
         return Fail("always")
 
-    app.enqueue_many([good.job(), good.job(), bad.job()])
+    app.enqueue_many([good.draft(), good.draft(), bad.draft()])
     Worker(app, burst=True).run()
 
     assert stats_of(app, "good").completed == 2
@@ -60,9 +79,9 @@ def test_tasks_are_counted_apart() -> None:
 def test_a_snapshot_stays_as_it_is() -> None:
     """What happens later is in the next snapshot, and nobody can write into this one."""
     stats = Stats()
-    stats.job_claimed(a_record(task="mail"))
+    stats.job_changed(STARTED)
     before = stats.snapshot()
-    stats.job_claimed(a_record(task="mail"))
+    stats.job_changed(STARTED)
 
     assert (before["mail"].starts, stats.snapshot()["mail"].starts) == (1, 2)
     with pytest.raises(TypeError):
@@ -73,9 +92,9 @@ def test_a_snapshot_stays_as_it_is() -> None:
 
 def test_threads_lose_no_count() -> None:
     """Hooks run on whichever thread changed the job."""
-    stats, record = Stats(), a_record(task="mail")
+    stats, completed = Stats(), ended(Event.COMPLETE, State.COMPLETED, 1)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: stats.job_completed(record, timedelta(seconds=1)), range(4000)))
+        list(threads.map(lambda _: stats.job_changed(completed), range(4000)))
 
     assert stats.snapshot()["mail"].completed == 4000
     assert stats.snapshot()["mail"].total == timedelta(seconds=4000)
@@ -83,22 +102,22 @@ def test_threads_lose_no_count() -> None:
 
 def test_jobs_that_end_without_a_run_add_no_time() -> None:
     """A lost, released or cancelled job is counted, and no run of it was timed."""
-    stats, record = Stats(), a_record(task="mail")
-    stats.job_lost(record)
-    stats.job_released(record)
-    stats.job_cancelled(record)
-    stats.job_failed(record, timedelta(0))
+    stats = Stats()
+    stats.job_changed(ended(Event.LOSE, State.QUEUED))
+    stats.job_changed(ended(Event.RELEASE, State.QUEUED))
+    stats.job_changed(ended(Event.CANCEL, State.CANCELLED))
+    stats.job_changed(ended(Event.FAIL, State.FAILED))
 
     assert stats.snapshot()["mail"] == TaskStats(lost=1, released=1, cancelled=1, failed=1)
     assert stats.snapshot()["mail"].mean == timedelta(0)
 
 
-@pytest.mark.parametrize("outcome", ["completed", "failed", "retrying", "timed_out"])
-def test_a_run_adds_its_time_however_it_ended(outcome: str) -> None:
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_run_adds_its_time_however_it_ended(outcome: State) -> None:
     """Two runs of one and three seconds, whatever became of them."""
-    stats, record = Stats(), a_record(task="mail")
+    stats = Stats()
     for seconds in (3, 1):
-        getattr(stats, f"job_{outcome}")(record, timedelta(seconds=seconds))
+        stats.job_changed(ended(OUTCOMES[outcome], outcome, seconds))
 
     found = stats.snapshot()["mail"]
     assert (getattr(found, outcome), found.runs) == (2, 2)
@@ -109,17 +128,43 @@ def test_a_run_adds_its_time_however_it_ended(outcome: str) -> None:
     )
 
 
-def test_a_timed_out_job_is_counted() -> None:
-    """A job whose last attempt ran past its limit."""
+@pytest.mark.parametrize(
+    "transition",
+    [
+        ended(Event.CANCEL, State.RUNNING),
+        a_transition(Event.PROMOTE, State.QUEUED, from_state=State.SCHEDULED),
+        a_transition(Event.EXPIRE, to=State.FAILED, from_state=State.FAILED, to_state=None),
+    ],
+    ids=lambda transition: transition.event.value,
+)
+def test_what_is_no_start_and_no_end_is_not_counted(transition: Transition) -> None:
+    """Requests, promotions and deletions."""
     stats = Stats()
-    stats.job_timed_out(a_record(task="mail"), timedelta(seconds=3))
+    stats.job_changed(transition)
 
-    assert stats.snapshot()["mail"].timed_out == 1
-    assert stats.snapshot()["mail"].longest == timedelta(seconds=3)
+    assert stats.snapshot() == {}
+
+
+def test_only_the_tasks_that_are_named_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the plugin's table in the configuration."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stanchion.toml").write_text('[plugins.stats]\ntasks = ["mail"]\n')
+    stats: Stats = Stanchion("memory://").plugins.get("stats")
+    for task in ("mail", "other"):
+        stats.job_changed(a_transition(job=a_record(task=task)))
+
+    assert list(stats.snapshot()) == ["mail"]
+
+
+@pytest.mark.parametrize("tasks", ["mail", [5], 5])
+def test_tasks_are_a_list_of_names(tasks: Any) -> None:
+    """One name alone would be a list of letters."""
+    with pytest.raises(ConfigError, match="^plugin 'stats' cannot be used: "):
+        Stanchion("memory://", plugins={"stats": {"tasks": tasks}})
 
 
 def test_a_plugin_is_found_by_the_name_it_was_listed_by() -> None:
     """So an application can ask it for what it collected; one that is not listed is refused by name."""
     assert isinstance(an_app().plugins.get("stats"), Stats)
-    with pytest.raises(ConfigError, match="plugin 'stats' is not listed"):
+    with pytest.raises(ConfigError, match="unknown plugin 'stats'; add it to plugins="):
         Stanchion("memory://").plugins.get("stats")

@@ -77,7 +77,7 @@ class Untouched:
 
 
 def test_a_task_is_still_a_function(add):
-    """Calling it runs it here and now."""
+    """Calling it runs it in this thread."""
     assert add(1, other=2) == 3
 
 
@@ -95,14 +95,14 @@ def test_a_decorator_needs_no_options(app):
 def test_a_name_is_registered_once(app, add):
     """Jobs know their task by nothing else."""
     with pytest.raises(
-        ConfigError, match="a task named 'add' is registered already; give one of them a name="
+        ConfigError, match="cannot register a second task named 'add': give one of them another name="
     ):
         app.task(name="add")(lambda: None)
 
 
 def test_wrong_options_are_refused_where_they_are_written(app):
     """Before the function is even there."""
-    with pytest.raises(InvalidArgument, match="no option is named 'retry'"):
+    with pytest.raises(InvalidArgument, match="unknown option 'retry'"):
         app.task(retry=5)
 
 
@@ -159,7 +159,7 @@ def test_an_enqueued_job_waits_in_its_queue(add, app):
     """Where its handle and anybody else can see it."""
     job = add.enqueue(1)
 
-    assert (job.created, job.queue, job.task, job.state) == (True, "sums", "add", State.QUEUED)
+    assert (job.is_new, job.queue, job.task, job.state) == (True, "sums", "add", State.QUEUED)
     assert app.job(job.id).state is State.QUEUED
 
 
@@ -176,8 +176,8 @@ def test_a_key_of_one_s_own_makes_one_job(add, witness):
     first = add.using(key="daily:7").enqueue(1)
     second = add.using(key="daily:7").enqueue(2)
 
-    assert (first.id, first.created) == ("sums:daily:7", True)
-    assert (second.id, second.created) == ("sums:daily:7", False)
+    assert (first.id, first.is_new) == ("sums:daily:7", True)
+    assert (second.id, second.is_new) == ("sums:daily:7", False)
     assert witness.saw == ["enqueued"]
 
 
@@ -187,13 +187,13 @@ def test_a_held_unique_key_answers_with_its_holder(app, add):
     second = add.using(unique="ada").enqueue(2)
     drain(app)
 
-    assert (second.id, second.created) == (first.id, False)
-    assert add.using(unique="ada").enqueue(3).created
+    assert (second.id, second.is_new) == (first.id, False)
+    assert add.using(unique="ada").enqueue(3).is_new
 
 
 def test_many_jobs_are_enqueued_in_order(app, add, witness):
     """In batches, the handles in the order of the drafts."""
-    jobs = app.enqueue_many(add.job(number) for number in range(250))
+    jobs = app.enqueue_many(add.draft(number) for number in range(250))
     drain(app)
 
     assert [job.result(1) for job in jobs] == [number + 1 for number in range(250)]
@@ -225,7 +225,7 @@ def test_a_handle_shows_what_was_last_read(app, add):
 
 def test_jobs_are_listed_page_by_page(app, add):
     """Each appears once, however many there are."""
-    ids = [job.id for job in app.enqueue_many(add.job(number) for number in range(250))]
+    ids = [job.id for job in app.enqueue_many(add.draft(number) for number in range(250))]
     found = [job.id for job in app.jobs("sums", State.QUEUED)]
 
     assert found == ids
@@ -253,14 +253,7 @@ def test_nothing_is_known_of_a_job_that_was_only_enqueued(add):
     """But what was asked for."""
     job = add.enqueue(1)
 
-    assert (job.record, job.attempts, job.progress, job.errors, job.history, job.log) == (
-        None,
-        0,
-        None,
-        [],
-        [],
-        [],
-    )
+    assert (job.attempts, job.progress, job.errors, job.history, job.log) == (0, None, [], [], [])
 
 
 # Results
@@ -324,7 +317,9 @@ def test_waiting_ends(add):
     """The job goes on, and the error is one of Python's own as well."""
     job = add.enqueue(1)
 
-    with pytest.raises(ResultTimeout, match=f"^job {job.id} is queued after waiting 0.01 s for its result$"):
+    with pytest.raises(
+        ResultTimeout, match=f"^job {job.id} did not finish within 0.01 s \\(it is queued\\)$"
+    ):
         job.result(timeout=0.01)
     with pytest.raises(TimeoutError):
         asyncio.run(job.aresult(timeout=timedelta(milliseconds=10)))
@@ -340,9 +335,9 @@ def test_a_job_that_did_not_complete_has_no_result(app):
     failed, cancelled = broken.enqueue(), broken.using(delay=60).enqueue().cancel()
     drain(app)
 
-    with pytest.raises(JobFailed, match=f"^job {failed.id} is failed: Fail: no such user$"):
+    with pytest.raises(JobFailed, match=f"^job {failed.id} failed: Fail: no such user$"):
         failed.result()
-    with pytest.raises(JobFailed, match=f"^job {cancelled.id} is cancelled$"):
+    with pytest.raises(JobFailed, match=f"^job {cancelled.id} was cancelled$"):
         cancelled.result()
 
 
@@ -371,9 +366,7 @@ def test_a_final_job_is_not_cancelled(add):
     """The error names the job, its state and the wish."""
     job = add.enqueue(1).cancel()
 
-    with pytest.raises(
-        IllegalTransition, match=f"^job {job.id} is cancelled; cancel is not possible"
-    ) as refused:
+    with pytest.raises(IllegalTransition, match=f"^cannot cancel job {job.id}: it is cancelled$") as refused:
         job.cancel()
     assert (refused.value.state, refused.value.event) == (State.CANCELLED, Event.CANCEL)
 
@@ -395,11 +388,11 @@ def test_a_retry_takes_the_unique_key_again_or_is_refused(add):
     first = add.using(unique="ada").enqueue(1).cancel()
     second = add.using(unique="ada").enqueue(2)
 
-    with pytest.raises(UniqueHeld, match=f"^job {first.id} cannot be retried"):
+    with pytest.raises(UniqueHeld, match=f"^cannot retry job {first.id}: another job holds its unique key$"):
         first.retry()
     second.delete()
     assert first.retry().state is State.QUEUED
-    assert not add.using(unique="ada").enqueue(3).created
+    assert not add.using(unique="ada").enqueue(3).is_new
 
 
 def test_a_job_is_updated_before_it_starts(add, clock, app):
@@ -413,12 +406,11 @@ def test_a_job_is_updated_before_it_starts(add, clock, app):
 
 
 def test_a_job_is_deleted(add, app):
-    """And is gone for everybody."""
+    """And is gone for everybody; deleting it again is harmless."""
     job = add.enqueue(1)
     job.delete()
+    job.delete()
 
-    with pytest.raises(JobNotFound):
-        job.delete()
     with pytest.raises(JobNotFound):
         job.refresh()
     assert app.queue("sums").count()[State.QUEUED] == 0
@@ -429,7 +421,7 @@ def test_the_async_twins_do_the_same(app, add):
 
     async def main():
         async with app:
-            job = (await app.aenqueue_many([add.job(1)]))[0]
+            job = (await app.aenqueue_many([add.draft(1)]))[0]
             states = [(await job.aupdate(priority=3, delay=60)).state, (await job.acancel("no")).state]
             states += [
                 (await job.aretry()).state,
@@ -480,7 +472,7 @@ def test_only_an_empty_queue_is_forgotten(app, add):
     job = add.enqueue(1)
     queue = app.queue("sums")
 
-    with pytest.raises(QueueNotEmpty, match="^queue sums still has jobs"):
+    with pytest.raises(QueueNotEmpty, match="^cannot forget queue sums: it still has jobs"):
         queue.forget()
     job.delete()
     queue.forget()
@@ -498,8 +490,7 @@ def test_everything_shows_itself(app, add):
     assert repr(app) == "<Stanchion memory:// stanchion, 1 tasks>"
     assert repr(add) == "<Task add in queue sums>"
     assert repr(app.queue("sums")) == "<Queue sums>"
-    assert repr(job) == "<Job sums:7 queued>"
-    assert repr(found) == "<Job sums:7 queued, attempt 0 of 3>"
+    assert repr(job) == repr(found) == "<Job sums:7 queued, attempt 0 of 3>"
 
 
 def test_a_plugin_that_raises_does_not_keep_a_job_from_being_enqueued(clock):
@@ -507,7 +498,7 @@ def test_a_plugin_that_raises_does_not_keep_a_job_from_being_enqueued(clock):
 
     class Broken:
         @hookimpl
-        def job_enqueued(self):
+        def job_changed(self):
             raise RuntimeError("broken")
 
     with an_app(clock=clock, plugins=[Broken()]) as app:

@@ -72,7 +72,7 @@ def test_help_names_every_command_and_loads_none_of_their_tools() -> None:
     )
     *text, tools = found.stdout.splitlines()
 
-    assert [line.split()[0] for line in text[-5:]] == ["worker", "info", "show", "check", "demo"]
+    assert [line.split()[0] for line in text[-6:]] == ["worker", "info", "stats", "show", "check", "demo"]
     assert tools == ""
 
 
@@ -82,7 +82,7 @@ def test_without_its_extra_it_says_how_to_get_it(missing: str) -> None:
     found = python(f"import sys; sys.modules[{missing!r}] = None; from stanchion.cli import main; main()")
 
     assert found.returncode == 2
-    assert found.stderr == f"{missing} missing: python -m pip install 'stanchion[cli]'\n"
+    assert found.stderr == f"the command line needs {missing}: python -m pip install 'stanchion[cli]'\n"
 
 
 @pytest.mark.parametrize("args", [["nonsense"], ["show"], ["worker"], ["demo", "/no/such/directory"]])
@@ -98,7 +98,7 @@ def test_a_store_that_nobody_else_sees_is_refused(args: list[str], monkeypatch: 
     result = run(*args)
 
     assert result.exit_code == 1
-    assert "needs a backend that several processes share" in result.output
+    assert "it exists in one process only" in result.output
 
 
 def test_info_shows_queues_and_counts(app: Stanchion) -> None:
@@ -287,7 +287,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
         found = stanchion_process(*args, stdout=full, PYTHONUNBUFFERED=unbuffered)
 
     assert found.returncode == 1
-    assert found.stderr == b"Error: the output could not be written: No space left on device\n"
+    assert found.stderr == b"Error: cannot write the output: No space left on device\n"
 
 
 def test_a_reader_that_has_left_is_no_error_to_speak_of(app: Stanchion) -> None:
@@ -316,4 +316,4 @@ def test_a_scheme_without_a_backend_is_refused() -> None:
     result = run("info", "--backend", "nosuch://host")
 
     assert result.exit_code == 1
-    assert "no backend for 'nosuch://host'; installed are: memory://, " in result.output
+    assert "unknown backend 'nosuch://host'; installed: memory://, " in result.output

@@ -75,7 +75,7 @@ def test_it_runs_the_jobs_of_an_application(project: Path, store: list[str]) -> 
 
         assert found.returncode == 0, found.stderr
         assert (job.state, job.result()) == (State.COMPLETED, 2 * NUMBER)
-        assert "serves default, rare, 3 at a time" in found.stderr
+        assert "serving default, rare, 3 jobs at a time" in found.stderr
 
 
 def test_it_serves_only_the_queues_that_are_named(project: Path, store: list[str]) -> None:
@@ -92,7 +92,7 @@ def test_arguments_and_results_are_not_logged(project: Path, store: list[str]) -
     app.close()
     found = worker(project, "--app", "shop:app", "--app-dir", ".", "--burst", "-v", *store)
 
-    assert "serves default" in found.stderr
+    assert "serving default" in found.stderr
     assert str(NUMBER) not in found.stderr
     assert str(2 * NUMBER) not in found.stderr
 
@@ -102,7 +102,7 @@ def test_the_working_directory_is_not_looked_into(project: Path) -> None:
     found = worker(project, "--app", "shop:app")
 
     assert found.returncode == 2
-    assert "no module 'shop' on the import path; --app-dir DIR adds a directory" in found.stderr
+    assert "cannot find module 'shop' on the import path; --app-dir DIR adds a directory" in found.stderr
 
 
 @pytest.mark.parametrize("where", ["shop", "shop:", ":app", "shop:nothing", "shop:other"])
@@ -128,4 +128,4 @@ def test_a_store_in_memory_is_refused(project: Path) -> None:
     found = worker(project, "--app", "shop:app", "--app-dir", ".", "--burst")
 
     assert found.returncode == 1
-    assert "needs a backend that several processes share, and MemoryBackend lives in one" in found.stderr
+    assert "cannot use MemoryBackend for stanchion worker: it exists in one process only" in found.stderr

@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_read_is_refused(directory, data):
     """With the place it was looked for."""
     (directory / "stanchion.toml").write_bytes(data)
 
-    with pytest.raises(ConfigError, match=f"^{directory}/stanchion.toml cannot be read: "):
+    with pytest.raises(ConfigError, match=f"^cannot read {directory}/stanchion.toml: "):
         Config.load({})
 
 
@@ -85,7 +85,7 @@ def test_a_table_that_is_none_is_refused(directory):
     """`stanchion = 5` is no table."""
     (directory / "pyproject.toml").write_text("[tool]\nstanchion = 5\n")
 
-    with pytest.raises(ConfigError, match="is a table of settings, not 5"):
+    with pytest.raises(ConfigError, match="must be a table of settings, not 5"):
         Config.load({})
 
 
@@ -95,10 +95,10 @@ def test_an_unknown_setting_names_the_known_ones(directory):
 
     with pytest.raises(
         ConfigError,
-        match=f"^{directory}/stanchion.toml: no setting is named 'leese'; there are: backend, namespace",
+        match=f"^{directory}/stanchion.toml: unknown setting 'leese'; expected one of backend, namespace",
     ):
         Config.load({})
-    with pytest.raises(ConfigError, match="^no setting is named 'leese'; there are: backend, namespace"):
+    with pytest.raises(ConfigError, match="^unknown setting 'leese'; expected one of backend, namespace"):
         Config.load({"leese": 5}, directory / "elsewhere")
 
 
@@ -160,7 +160,7 @@ def test_a_file_that_may_not_be_read_is_refused(directory, monkeypatch):
     (directory / "stanchion.toml").write_text("lease = 7")
     monkeypatch.setattr(Path, "read_text", not_permitted)
 
-    with pytest.raises(ConfigError, match=f"^{directory}/stanchion.toml cannot be read: Permission denied$"):
+    with pytest.raises(ConfigError, match=f"^cannot read {directory}/stanchion.toml: Permission denied$"):
         Config.load({})
 
 
@@ -268,7 +268,7 @@ def test_a_backend_is_opened_by_its_scheme():
 def test_an_unknown_scheme_names_the_known_ones(url):
     """And does not show the password."""
     with pytest.raises(
-        ConfigError, match=r"^no backend for '.*'; installed are: memory://, redis://"
+        ConfigError, match=r"^unknown backend '.*'; installed: memory://, redis://"
     ) as refused:
         open_backend(url, "stanchion")
 
@@ -280,5 +280,21 @@ def test_a_missing_extra_answers_with_the_command_that_installs_it(monkeypatch):
     broken = EntryPoint("lamp", "stanchion_lamp:open", GROUP)
     monkeypatch.setattr(opening, "installed", lambda group: {"lamp": broken})
 
-    with pytest.raises(ConfigError, match=r"^lamp:// needs more: python -m pip install 'stanchion\[lamp\]'$"):
+    with pytest.raises(
+        ConfigError, match=r"^the Lamp backend is not installed: python -m pip install 'stanchion\[lamp\]'$"
+    ):
         open_backend("lamp://", "stanchion")
+
+
+def test_the_nearest_scheme_is_offered():
+    """Only of a word: anything else may hold a password."""
+    with pytest.raises(ConfigError, match=r"^unknown backend 'redi://.*; did you mean 'redis'\?$"):
+        open_backend("redi://localhost", "stanchion")
+    with pytest.raises(ConfigError, match="://$"):
+        open_backend("redis:secret@localhost", "stanchion")
+
+
+def test_the_nearest_setting_is_offered():
+    """With the known ones."""
+    with pytest.raises(ConfigError, match=r"^unknown setting 'leese'; .*; did you mean 'lease'\?$"):
+        Config.load({"leese": 5})

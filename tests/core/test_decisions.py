@@ -7,11 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from stanchion.errors import IllegalTransition
-from stanchion.model.changes import KEEP, REPEATED, Place
-from stanchion.model.changes import NOW as STAMP
-from stanchion.model.decisions import (
-    UNKNOWN_WAIT,
-    UNKNOWN_WAIT_CAP,
+from stanchion.model.changes import REPEATED, TAIL, UNCHANGED, Move
+from stanchion.model.decisions import UNKNOWN_WAIT, UNKNOWN_WAIT_CAP, decide, hand_back
+from stanchion.model.history import HistoryEntry, decode_list
+from stanchion.model.policies import Fixed, Policy
+from stanchion.model.records import Cancel, Entry
+from stanchion.model.signals import (
     Beaten,
     CancelAsked,
     Cancelled,
@@ -32,18 +33,13 @@ from stanchion.model.decisions import (
     TimedOut,
     Unblocked,
     Updated,
-    decide,
-    hand_back,
-    swept,
+    signal_for,
 )
-from stanchion.model.history import Happening, decode_list
-from stanchion.model.policies import Fixed, Policy
-from stanchion.model.records import Entry
 from stanchion.model.states import FINAL, MOVES, State
 from support.factories import LATER, LEASE, NOW, a_failure, a_record, signals
 
 POLICY = Policy(backoff=Fixed(7))
-REQUESTED = {"cancel": b"not wanted"}
+REQUESTED = Cancel(reason="not wanted", at=NOW)
 BACK_TO_WAITING = [
     Failed(failure=a_failure()),
     TimedOut(failure=a_failure()),
@@ -100,7 +96,7 @@ def test_an_illegal_signal_is_refused(state, signal):
         deciding(a_record(state), signal)
 
     assert (refused.value.job_id, refused.value.state, refused.value.event) == ("mail:1", state, signal.event)
-    assert str(refused.value).startswith(f"job mail:1 is {state}; {signal.event} is not possible")
+    assert str(refused.value).startswith(f"cannot {signal.event.replace('_', ' ')} job mail:1: it is {state}")
 
 
 @pytest.mark.parametrize(("state", "signal"), LEGAL, ids=str)
@@ -149,7 +145,7 @@ def test_retries_n_means_n_plus_one_attempts(kind, retries):
     policy = Policy(retries=retries)
     ends = [
         moved(
-            a_record(State.RUNNING, notes={"attempts": b"%d" % used}),
+            a_record(State.RUNNING, counters={"attempts": used}),
             kind(failure=a_failure()),
             policy=policy,
         ).to
@@ -162,43 +158,40 @@ def test_retries_n_means_n_plus_one_attempts(kind, retries):
 @pytest.mark.parametrize(
     ("signal", "counters"),
     [
-        (Completed(result=b"1"), {"attempts": b"3"}),
-        (Failed(failure=a_failure()), {"attempts": b"3"}),
-        (TimedOut(failure=a_failure()), {"attempts": b"3"}),
-        (Cancelled(), {"attempts": b"3"}),
-        (Lost(), {"lost": b"2"}),
-        (GivenUp(), {"lost": b"2"}),
-        (Released(), {"released": b"1"}),
-        (Snoozed(until=LATER), {"snoozed": b"1"}),
-        (TaskUnknown(), {"snoozed": b"1", "unknown": b"1"}),
+        (Completed(result=b"1"), {"attempts": 3}),
+        (Failed(failure=a_failure()), {"attempts": 3}),
+        (TimedOut(failure=a_failure()), {"attempts": 3}),
+        (Cancelled(), {"attempts": 3}),
+        (Lost(), {"lost": 2}),
+        (GivenUp(), {"lost": 2}),
+        (Released(), {"released": 1}),
+        (Snoozed(until=LATER), {"snoozed": 1}),
+        (TaskUnknown(), {"snoozed": 1, "unknown": 1}),
         (Beaten(lease=LEASE), {}),
     ],
     ids=lambda value: named(value) if not isinstance(value, dict) else "",
 )
 def test_every_end_of_a_run_counts_in_one_place(signal, counters):
     """So that starts never outnumber what is counted; a death, a release and a snooze use up no attempt."""
-    notes = moved(a_record(State.RUNNING, notes={"attempts": b"2", "lost": b"1"}), signal).notes
-    counted = {name: value for name, value in notes.items() if name != "result"}
+    move = moved(a_record(State.RUNNING, counters={"attempts": 2, "lost": 1}), signal)
 
-    assert counted == counters
+    assert move.counters == counters
 
 
 def test_a_failed_attempt_waits_as_its_back_off_says():
     """The wait is reckoned from the number of the attempt that failed, and from chance."""
     policy = Policy()
-    record = a_record(State.RUNNING, notes={"attempts": b"2"})
+    record = a_record(State.RUNNING, counters={"attempts": 2})
 
-    assert moved(record, Failed(failure=a_failure()), policy=policy, roll=0.5).clock == timedelta(seconds=10)
-    assert moved(record, TimedOut(failure=a_failure()), policy=policy, roll=0.25).clock == timedelta(
-        seconds=5
-    )
+    assert moved(record, Failed(failure=a_failure()), policy=policy, roll=0.5).due == timedelta(seconds=10)
+    assert moved(record, TimedOut(failure=a_failure()), policy=policy, roll=0.25).due == timedelta(seconds=5)
 
 
 def test_a_handler_may_choose_its_own_wait():
     """`Retry(after)` goes before the back-off, but gives no further attempt."""
     asked = Failed(failure=a_failure(), wait=timedelta(hours=2))
 
-    assert moved(a_record(State.RUNNING), asked).clock == timedelta(hours=2)
+    assert moved(a_record(State.RUNNING), asked).due == timedelta(hours=2)
     assert moved(a_record(State.RUNNING), asked, policy=Policy(retries=0)).to is State.FAILED
 
 
@@ -225,7 +218,7 @@ def test_a_job_is_lost_so_often_and_then_fails(signal, max_lost):
     """It is queued again while fewer than `max_lost` were counted; then a job that kills its workers must stop."""
     policy = Policy(retries=100, max_lost=max_lost)
     ends = [
-        moved(a_record(State.RUNNING, notes={"lost": b"%d" % lost}), signal, policy=policy).to
+        moved(a_record(State.RUNNING, counters={"lost": lost}), signal, policy=policy).to
         for lost in range(max_lost + 1)
     ]
 
@@ -237,8 +230,8 @@ def test_a_job_is_lost_so_often_and_then_fails(signal, max_lost):
 )
 def test_a_job_that_is_lost_again_waits_for_a_random_while(lost, bound):
     """From its second loss on: those that were lost together are kept apart, up to a bound that doubles."""
-    job = a_record(State.RUNNING, notes={"lost": b"%d" % lost})
-    waits = [moved(job, Lost(), policy=Policy(max_lost=1000), roll=roll).clock for roll in (0.0, 0.5, 0.99)]
+    job = a_record(State.RUNNING, counters={"lost": lost})
+    waits = [moved(job, Lost(), policy=Policy(max_lost=1000), roll=roll).due for roll in (0.0, 0.5, 0.99)]
 
     assert waits == [timedelta(seconds=bound) * roll for roll in (0.0, 0.5, 0.99)]
 
@@ -256,7 +249,7 @@ def test_a_job_that_comes_back_keeps_its_place(signal):
     """It did nothing to deserve going behind the others."""
     move = moved(a_record(State.RUNNING), signal)
 
-    assert (move.to, move.clock, move.head) == (State.QUEUED, None, {})
+    assert (move.to, move.due, move.place) == (State.QUEUED, None, UNCHANGED)
 
 
 @pytest.mark.parametrize("until", [LATER, NOW + LATER])
@@ -264,13 +257,13 @@ def test_a_snoozed_job_waits_as_long_as_the_handler_said(until):
     """For a time, or until an instant."""
     move = moved(a_record(State.RUNNING), Snoozed(until=until))
 
-    assert (move.to, move.clock) == (State.SCHEDULED, until)
+    assert (move.to, move.due) == (State.SCHEDULED, until)
 
 
 def test_an_unknown_task_waits_30_s_doubling_to_10_min():
     """Its job neither fails nor stands in the way of others, however often it happens."""
     waits = [
-        moved(a_record(State.RUNNING, notes={"unknown": b"%d" % times}), TaskUnknown()).clock.total_seconds()
+        moved(a_record(State.RUNNING, counters={"unknown": times}), TaskUnknown()).due.total_seconds()
         for times in (0, 1, 2, 3, 4, 5, 6, 50)
     ]
 
@@ -304,7 +297,7 @@ def test_a_beat_extends_the_lease_and_nothing_else():
     """It is no entry in the history."""
     move = moved(a_record(State.RUNNING), Beaten(lease=LEASE))
 
-    assert (move.to, move.clock, move.head, move.notes, move.append) == (State.RUNNING, LEASE, {}, {}, {})
+    assert move == Move(to=State.RUNNING, due=LEASE)
 
 
 # Cancelling
@@ -312,11 +305,11 @@ def test_a_beat_extends_the_lease_and_nothing_else():
 
 @pytest.mark.parametrize("state", [State.BLOCKED, State.SCHEDULED, State.QUEUED, State.RETRYING])
 def test_a_waiting_job_is_cancelled_at_once(state):
-    """With the reason in its history and among its notes."""
+    """With the reason in its history and in its head."""
     move = moved(a_record(state), CancelAsked(reason="not wanted"))
 
     assert move.to is State.CANCELLED
-    assert move.notes == {"cancel": b"not wanted", "cancel_at": STAMP}
+    assert move.cancel == "not wanted"
     assert entry(move).reason == "not wanted"
 
 
@@ -324,15 +317,15 @@ def test_to_cancel_a_running_job_is_a_request():
     """The job goes on, its lease untouched, and the request is noted with its time."""
     move = moved(a_record(State.RUNNING), CancelAsked(reason="not wanted"))
 
-    assert (move.to, move.clock) == (State.RUNNING, KEEP)
-    assert move.notes == {"cancel": b"not wanted", "cancel_at": STAMP}
+    assert (move.to, move.due) == (State.RUNNING, UNCHANGED)
+    assert move.cancel == "not wanted"
 
 
 def test_the_first_request_is_kept():
-    """A second one changes no note; the history tells of both."""
-    move = moved(a_record(State.RUNNING, notes=REQUESTED), CancelAsked(reason="another"))
+    """A second one does not replace it; the history has both."""
+    move = moved(a_record(State.RUNNING, cancel=REQUESTED), CancelAsked(reason="another"))
 
-    assert move.notes == {}
+    assert move.cancel is UNCHANGED
     assert entry(move).reason == "another"
 
 
@@ -342,14 +335,14 @@ def test_the_first_request_is_kept():
 )
 def test_a_job_with_a_request_never_goes_back_to_waiting(signal, policy):
     """Whatever ends its run but completing ends it cancelled, whatever attempts are left."""
-    move = moved(a_record(State.RUNNING, notes=REQUESTED), signal, policy=policy)
+    move = moved(a_record(State.RUNNING, cancel=REQUESTED), signal, policy=policy)
 
-    assert (move.to, move.clock) == (State.CANCELLED, policy.keep)
+    assert (move.to, move.due) == (State.CANCELLED, policy.keep)
 
 
 def test_a_job_with_a_request_may_complete():
     """Its result is there; nobody gains by throwing it away."""
-    move = moved(a_record(State.RUNNING, notes=REQUESTED), Completed(result=b"42"))
+    move = moved(a_record(State.RUNNING, cancel=REQUESTED), Completed(result=b"42"))
 
     assert (move.to, move.notes["result"]) == (State.COMPLETED, b"42")
 
@@ -372,24 +365,36 @@ def test_a_retried_job_goes_to_the_tail(state):
     """It is queued at once, behind all others of its priority."""
     move = moved(a_record(state), RetryAsked())
 
-    assert (move.to, move.clock, move.head["place"]) == (State.QUEUED, None, Place.TAIL)
+    assert (move.to, move.due, move.place) == (State.QUEUED, None, TAIL)
 
 
 def test_a_completed_job_is_run_again_only_by_force():
     """It has a result, which would be erased; the error says how to insist."""
-    with pytest.raises(IllegalTransition, match="it has a result; force=True runs it again"):
+    with pytest.raises(
+        IllegalTransition,
+        match="^cannot retry job mail:1: it is completed; use force=True to run it again and erase its result$",
+    ):
         deciding(a_record(State.COMPLETED), RetryAsked())
 
     assert moved(a_record(State.COMPLETED), RetryAsked(force=True)).to is State.QUEUED
 
 
 def test_a_retry_resets_what_the_runs_left_but_not_what_they_saved():
-    """Counters, request, result and progress are erased; saved data stays for the handler to go on from."""
-    erased = ("attempts", "lost", "unknown", "cancel", "cancel_at", "result", "progress")
-    notes = {**dict.fromkeys(erased, b"1"), "saved": b"1", "released": b"1", "snoozed": b"1"}
+    """Counters, request, error, result and progress are erased; saved data stays for the handler to go on from."""
+    counters = dict.fromkeys(("attempts", "lost", "unknown", "released", "snoozed"), 2)
+    job = a_record(State.FAILED, counters=counters, cancel=REQUESTED, error="ValueError: no")
+    move = moved(job, RetryAsked())
 
-    assert moved(a_record(State.FAILED, notes=notes), RetryAsked()).notes == dict.fromkeys(erased)
-    assert moved(a_record(State.FAILED), RetryAsked()).notes == {}
+    assert move.counters == {"attempts": 0, "lost": 0, "unknown": 0}
+    assert (move.cancel, move.error) == (None, None)
+    assert move.notes == {"result": None, "progress": None}
+
+
+def test_a_retry_of_a_job_that_never_ran_erases_nothing():
+    """There is nothing to erase."""
+    move = moved(a_record(State.CANCELLED, run=0), RetryAsked())
+
+    assert (move.counters, move.cancel, move.error, move.notes) == ({}, UNCHANGED, UNCHANGED, {})
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.SCHEDULED])
@@ -397,7 +402,7 @@ def test_a_retry_takes_the_unique_key_again(state):
     """A final job has lost it; one that waits still holds it and need not ask."""
     move = moved(a_record(state), RetryAsked(), policy=Policy(unique="digest"))
 
-    assert move.head.get("unique") == ("digest" if state in FINAL else None)
+    assert move.unique == ("digest" if state in FINAL else UNCHANGED)
 
 
 # What sweeps find
@@ -415,8 +420,8 @@ def test_a_retry_takes_the_unique_key_again(state):
     ],
 )
 def test_time_means_something_in_every_state(state, kind):
-    """One clock, and one meaning for each state."""
-    signal = swept(a_record(state))
+    """One deadline, and one meaning for each state."""
+    signal = signal_for(a_record(state))
 
     assert type(signal) is kind
 
@@ -426,7 +431,7 @@ def test_a_job_whose_wait_is_over_joins_the_tail(state, signal):
     """Those that were queued meanwhile go first."""
     move = moved(a_record(state), signal)
 
-    assert (move.to, move.head) == (State.QUEUED, {"place": Place.TAIL})
+    assert (move.to, move.place) == (State.QUEUED, TAIL)
 
 
 @pytest.mark.parametrize(("state", "signal"), [(State.FAILED, Expired()), (State.QUEUED, Deleted())])
@@ -456,7 +461,7 @@ def test_what_failed_is_kept_for_longer(signal, keep):
     policy = Policy(retries=0, max_lost=0, keep=timedelta(hours=1), keep_failed=timedelta(hours=2))
     move = moved(a_record(State.RUNNING), signal, policy=policy)
 
-    assert move.clock == timedelta(hours=keep)
+    assert move.due == timedelta(hours=keep)
 
 
 @pytest.mark.parametrize("signal", [Completed(result=b"1"), Failed(failure=a_failure())], ids=named)
@@ -467,7 +472,7 @@ def test_a_job_that_must_not_start_twice_is_kept_while_its_enqueue_may_be_repeat
             a_record(State.RUNNING),
             signal,
             policy=Policy(retries=0, max_lost=max_lost, keep=keep, keep_failed=keep),
-        ).clock
+        ).due
         for max_lost, keep in ((0, timedelta(0)), (0, timedelta(hours=1)), (0, None), (1, timedelta(0)))
     ]
 
@@ -476,10 +481,10 @@ def test_a_job_that_must_not_start_twice_is_kept_while_its_enqueue_may_be_repeat
 
 @pytest.mark.parametrize("signal", [Completed(result=b"1"), Failed(failure=a_failure())], ids=named)
 def test_none_keeps_a_job_for_ever(signal):
-    """It has no clock then."""
+    """It has no deadline then."""
     move = moved(a_record(State.RUNNING), signal, policy=Policy(retries=0, keep=None, keep_failed=None))
 
-    assert move.clock is None
+    assert move.due is None
 
 
 @pytest.mark.parametrize("held", ["digest", None])
@@ -487,7 +492,7 @@ def test_the_end_frees_the_unique_key(held):
     """A job that holds none has nothing to free."""
     move = moved(a_record(State.RUNNING, unique=held), Completed(result=b"1"))
 
-    assert move.head == ({"unique": None} if held else {})
+    assert move.unique is (None if held else UNCHANGED)
 
 
 def test_the_history_tells_who_did_what_and_when():
@@ -495,8 +500,8 @@ def test_the_history_tells_who_did_what_and_when():
     record = a_record(State.RUNNING, run=3)
     ended, asked = entry(moved(record, Released())), entry(moved(record, CancelAsked(), by="call-7"))
 
-    assert ended == Happening(event="release", to="queued", by="claim-1", run=3, started_ms=1767225600000)
-    assert asked == Happening(event="cancel", to="running", by="call-7", run=3)
+    assert ended == HistoryEntry(event="release", to="queued", by="claim-1", run=3, started_ms=1767225600000)
+    assert asked == HistoryEntry(event="cancel", to="running", by="call-7", run=3)
 
 
 # Updating
@@ -506,7 +511,7 @@ def test_a_priority_can_be_changed_before_the_start():
     """The job stays where it is."""
     move = moved(a_record(State.QUEUED), Updated(priority=9))
 
-    assert (move.to, move.head, move.clock) == (State.QUEUED, {"priority": 9}, KEEP)
+    assert (move.to, move.priority, move.due) == (State.QUEUED, 9, UNCHANGED)
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
@@ -514,26 +519,42 @@ def test_a_start_can_be_changed_before_the_start(state):
     """A queued job that shall start later is scheduled."""
     move = moved(a_record(state), Updated(start=LATER))
 
-    assert (move.to, move.head, move.clock) == (State.SCHEDULED, {}, LATER)
+    assert (move.to, move.priority, move.due) == (State.SCHEDULED, UNCHANGED, LATER)
 
 
-# Damage
+def test_tags_can_be_changed_before_the_start():
+    """What is not given stays."""
+    both, none = moved(a_record(), Updated(tags=("a", "b"))), moved(a_record(), Updated(tags=()))
+
+    assert (both.to, both.tags, both.priority) == (State.QUEUED, ("a", "b"), UNCHANGED)
+    assert none.tags == ()
 
 
-@pytest.mark.parametrize("damage", [b"", b"-1", b"x", b"1.5", b"9999999999999", b"\xff"])
-@pytest.mark.parametrize(
-    ("counter", "signal"),
-    [("attempts", Failed(failure=a_failure())), ("lost", Lost())],
-    ids=["attempts", "lost"],
-)
-def test_a_counter_that_cannot_be_read_counts_as_used_up(damage, counter, signal):
-    """A damaged job ends, instead of running for ever."""
-    move = moved(a_record(State.RUNNING, notes={counter: damage}), signal)
+# A completion at the first start
 
-    assert move.to is State.FAILED
+
+def test_a_completion_at_the_first_start_writes_no_history():
+    """The head says it all; a later one is written down."""
+    first = moved(a_record(State.RUNNING, run=1), Completed(result=b"1", append={"log": b"line"}))
+    second = moved(a_record(State.RUNNING, run=2), Completed(result=b"1"))
+
+    assert first.append == {"log": b"line"}
+    assert entry(second).to == State.COMPLETED
+
+
+def test_a_retry_writes_down_the_completion_that_its_head_no_longer_says():
+    """Which run it was, when, and by which claim."""
+    job = a_record(State.COMPLETED, ended_at=NOW + LATER)
+    found = entry(moved(job, RetryAsked(force=True)))
+
+    assert (found.started_ms, found.ended_ms, found.completed_by) == (
+        1767225600000,
+        1767225660000,
+        "claim-1",
+    )
 
 
 def entry(move):
     """The entry that a move makes in the history."""
-    (found,) = decode_list({"history": [Entry(at=NOW, data=move.append["history"])]}, "history", Happening)
+    (found,) = decode_list({"history": [Entry(at=NOW, data=move.append["history"])]}, "history", HistoryEntry)
     return found

@@ -215,7 +215,7 @@ def test_ctrl_c_ends_it_and_its_workers(app: Stanchion, tree: Path) -> None:
         _, said = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert "of 240 files are done: its workers are gone" in said
+    assert "of 240 files are done: its workers have ended" in said
 
 
 def test_its_death_ends_its_workers(app: Stanchion, tree: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_run_after_one_that_was_cut_off_waits_for_its_leases(app: Stanchion, t
     run = a_run(app, tree, pace=timedelta(0), every=60)
 
     assert run.work(lambda counts, remark: remarks.append(remark))
-    assert remarks[0] == "waiting up to 1.5 s for what an earlier run held"
+    assert remarks[0] == "waiting up to 1.5 s for jobs that an earlier run held"
     assert run.summary().whole
 
 
@@ -255,7 +255,7 @@ def test_two_runs_on_one_directory_are_refused(tree: Path) -> None:
                 with kill_app(None, 1, timedelta(milliseconds=100)) as other:
                     a_run(other, tree).work(nothing)
 
-        with pytest.raises(StanchionError, match="another demo --kill of this directory goes on"):
+        with pytest.raises(StanchionError, match="wait for the other demo --kill of this directory"):
             first.work(begin_another)
 
 
@@ -264,7 +264,7 @@ def test_memory_is_refused(tree: Path) -> None:
     result = demo(tree, "--kill", "--backend", "memory://")
 
     assert result.exit_code == 1
-    assert "stanchion demo --kill needs a backend that several processes share" in result.output
+    assert "for stanchion demo --kill: it exists in one process only" in result.output
 
 
 @pytest.mark.parametrize("option", ["--workers", "--pace"])
@@ -273,7 +273,7 @@ def test_its_options_are_its_own(tree: Path, option: str) -> None:
     result = demo(tree, option, 2)
 
     assert result.exit_code == 2
-    assert "--workers and --pace belong to --kill" in result.output
+    assert "--workers and --pace need --kill" in result.output
 
 
 def test_a_killed_worker_is_replaced() -> None:
@@ -312,7 +312,7 @@ def test_nobody_is_left_of_a_crew() -> None:
 def test_a_worker_that_cannot_work_ends_the_run(capfd: pytest.CaptureFixture[str]) -> None:
     """Its replacement would meet the same error."""
     crew = a_crew(backend="nowhere://")
-    with pytest.raises(StanchionError, match="ended by itself, with exit status 1"), crew:
+    with pytest.raises(StanchionError, match="ended by itself with exit status 1"), crew:
         eventually(crew.fill)
 
     assert "nowhere" in capfd.readouterr().err

@@ -6,11 +6,11 @@ from io import StringIO
 from rich.console import Console
 
 from stanchion import State
-from stanchion.model.history import Happening
+from stanchion.model.history import HistoryEntry
 from stanchion.model.records import Entry, Record
 from stanchion_demo.face import draw
 from stanchion_demo.kill import LONGEST_PACE, SPAN, pace_for
-from stanchion_demo.kills import Kill, KillSummary, Recovery, run_started, waits, with_kills
+from stanchion_demo.kills import Kill, KillSummary, LedgerSummary, Recovery, run_started, waits, with_kills
 from stanchion_demo.report import FileFailure, Summary
 from support.factories import NOW, a_record
 
@@ -24,7 +24,7 @@ def a_job(name: str, *starts: float) -> Record:
     """A completed job that was started at these seconds, and lost each time but the last."""
     *lost, last = starts
     history = [
-        Happening(
+        HistoryEntry(
             event="lose", to="queued", by="", run=number, started_ms=round(after(start).timestamp() * 1000)
         )
         for number, start in enumerate(lost, 1)
@@ -62,7 +62,15 @@ def a_kill_summary(**fields: object) -> KillSummary:
     """Two kills hit two of three jobs, one of them twice."""
     records = {"a": a_job("a", 0), "b": a_job("b", 0.5, 6), "c": a_job("c", 0, 6, 13)}
     kills = [a_kill(1, b=1, c=1), a_kill(7, c=2)]
-    return with_kills(a_summary(**fields), records, kills, workers=3, pace=0.1, enqueued=3)
+    return with_kills(
+        a_summary(**fields),
+        records,
+        kills,
+        workers=3,
+        pace=0.1,
+        enqueued=3,
+        ledger=LedgerSummary(moves=9, balanced=True),
+    )
 
 
 def drawn(summary: Summary) -> list[str]:
@@ -81,7 +89,7 @@ def test_each_run_of_a_job_has_its_start() -> None:
 
 def test_an_entry_about_no_run_is_no_start() -> None:
     """A history also tells what was asked for from outside."""
-    entry = Entry(at=NOW, data=Happening(event="update", to="queued", by="somebody", run=1).encode())
+    entry = Entry(at=NOW, data=HistoryEntry(event="update", to="queued", by="somebody", run=1).encode())
     job = a_record(State.QUEUED, run=2, lists={"history": (entry,)})
 
     assert run_started(job, 1) is None
@@ -152,6 +160,7 @@ def test_what_is_printed() -> None:
         "kills 2 3 jobs were being run by the killed workers",
         "run more than once 2 that is 3 starts beyond each job's first",
         "lost 0 every file of the directory is accounted for",
+        "ledger 9 moves, balanced: moves in minus moves out are the jobs there, in every state",
         "recovery 5.0 s median; 5.0 s to 6.0 s from a kill to the next start of a job it hit",
     ]
 

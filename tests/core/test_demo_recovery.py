@@ -157,4 +157,4 @@ def test_in_memory_it_says_that_nothing_stays(tree: Path, monkeypatch: pytest.Mo
         _, said = only.communicate(timeout=60)
 
     assert only.returncode == 130
-    assert "with --backend sqlite:///jobs.db the next run goes on from here" in said
+    assert "with --backend sqlite:///jobs.db the next run continues from here" in said

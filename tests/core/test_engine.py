@@ -1,12 +1,17 @@
 """The engine: it decides again when others were quicker, and knows its own changes again after a lost reply."""
 
+from datetime import timedelta
+
 import pytest
 
-from stanchion.engine.engine import Engine, Report
+from stanchion.contract.requests import Get
+from stanchion.engine.engine import Engine
+from stanchion.engine.reporting import Report
 from stanchion.errors import Contended, JobNotFound, LeaseLost, Unavailable
-from stanchion.model.changes import Applied, Refusal, Refused
-from stanchion.model.decisions import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
+from stanchion.model.changes import Applied, Refusal
+from stanchion.model.effects import refuse
 from stanchion.model.policies import Policy
+from stanchion.model.signals import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
 from stanchion.model.states import State
 from stanchion.plugins.manager import Plugins
 from stanchion_memory import MemoryBackend
@@ -24,8 +29,8 @@ class LossyMemory(MemoryBackend):
         super().__init__(clock=clock)
         self.lost_replies = 0
 
-    def apply(self, changes):
-        answers = super().apply(changes)
+    def apply(self, request):
+        answers = super().apply(request)
         if self.lost_replies:
             self.lost_replies -= 1
             raise Unavailable("no answer")
@@ -35,8 +40,9 @@ class LossyMemory(MemoryBackend):
 class Crowded(MemoryBackend):
     """A memory backend on which somebody else is always quicker."""
 
-    def apply(self, changes):
-        return [Refused(Refusal.REVISION, self.get([change.job_id])[0]) for change in changes]
+    def apply(self, request):
+        found = self.get(Get([change.job_id for change in request.changes]))
+        return [refuse(Refusal.REVISION, record) for record in found]
 
 
 @pytest.fixture
@@ -61,14 +67,14 @@ def engine(backend, witness):
 
 def claimed(engine):
     """A job that was inserted and claimed."""
-    engine.run(engine.insert([an_item()]))
-    (record,) = engine.run(engine.claim(["mail"], 1, "worker-1", LEASE)).records
+    engine.call(engine.insert([an_item()]))
+    (record,) = engine.call(engine.claim(["mail"], 1, "worker-1", LEASE)).records
     return record
 
 
 def told(engine, record, signal):
     """What the engine answers to a report of one run."""
-    (answer,) = engine.run(engine.report([Report(record, signal, Policy())]))
+    (answer,) = engine.call(engine.report([Report(record, signal, Policy())]))
     return answer
 
 
@@ -89,7 +95,7 @@ def test_an_outcome_whose_reply_was_lost_was_recorded(engine, backend, witness, 
     backend.lost_replies = 1
 
     assert isinstance(told(engine, record, signal), Applied)
-    assert engine.run(engine.get(record.id)).state is state
+    assert engine.call(engine.get(record.id)).state is state
     assert witness.saw == ["enqueued", "claimed", "released" if state is State.QUEUED else state.value]
 
 
@@ -99,38 +105,38 @@ def test_an_outcome_is_recorded_once(engine):
     told(engine, record, Released())
 
     assert isinstance(told(engine, record, Completed(result=b"1")), LeaseLost)
-    assert engine.run(engine.get(record.id)).state is State.QUEUED
+    assert engine.call(engine.get(record.id)).state is State.QUEUED
 
 
 def test_an_outcome_is_decided_again_if_somebody_cancelled(engine):
     """The request came after the job was claimed; the failure ends it cancelled."""
     record = claimed(engine)
-    engine.run(engine.ask(record.id, CancelAsked(reason="not wanted")))
+    engine.call(engine.ask(record.id, CancelAsked(reason="not wanted")))
 
     assert isinstance(told(engine, record, Failed(failure=a_failure())), Applied)
-    assert engine.run(engine.get(record.id)).state is State.CANCELLED
+    assert engine.call(engine.get(record.id)).state is State.CANCELLED
 
 
 def test_reports_are_answered_in_their_order(engine):
     """Though one of them had to be decided again."""
     records = []
     for key in "ab":
-        engine.run(engine.insert([an_item(id=f"mail:{key}")]))
-        records += engine.run(engine.claim(["mail"], 1, "worker-1", LEASE)).records
-    engine.run(engine.ask("mail:a", CancelAsked()))
+        engine.call(engine.insert([an_item(id=f"mail:{key}")]))
+        records += engine.call(engine.claim(["mail"], 1, "worker-1", LEASE)).records
+    engine.call(engine.ask("mail:a", CancelAsked()))
     told(engine, records[1], Released())
     signals = (Failed(failure=a_failure()), Completed(result=b"1"))
     reports = [Report(record, signal, Policy()) for record, signal in zip(records, signals, strict=True)]
-    answers = engine.run(engine.report(reports))
+    answers = engine.call(engine.report(reports))
 
     assert [type(answer) for answer in answers] == [Applied, LeaseLost]
 
 
 def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend, witness):
     """Cancelling a cancelled job would be illegal; this one was cancelled by this very call. Plugins hear of it."""
-    engine.run(engine.insert([an_item()]))
+    engine.call(engine.insert([an_item()]))
     backend.lost_replies = 1
-    record = engine.run(engine.ask("mail:1", CancelAsked()))
+    record = engine.call(engine.ask("mail:1", CancelAsked()))
 
     assert record.state is State.CANCELLED
     assert witness.saw == ["enqueued", "cancelled"]
@@ -138,42 +144,40 @@ def test_what_was_asked_for_is_known_again_after_a_lost_reply(engine, backend, w
 
 def test_a_deletion_whose_reply_was_lost_has_happened(engine, backend):
     """What is gone is gone."""
-    engine.run(engine.insert([an_item()]))
+    engine.call(engine.insert([an_item()]))
     backend.lost_replies = 1
 
-    assert engine.run(engine.ask("mail:1", Deleted())) is None
+    assert engine.call(engine.ask("mail:1", Deleted())) is None
     with pytest.raises(JobNotFound):
-        engine.run(engine.ask("mail:1", Deleted()))
+        engine.call(engine.ask("mail:1", Deleted()))
 
 
 def test_what_is_asked_of_a_job_does_not_reach_the_next_of_its_id(engine, clock):
     """It was read before the other was made."""
-    engine.run(engine.insert([an_item()]))
-    first = engine.run(engine.get("mail:1"))
-    engine.run(engine.ask("mail:1", Deleted()))
+    engine.call(engine.insert([an_item()]))
+    first = engine.call(engine.get("mail:1"))
+    engine.call(engine.ask("mail:1", Deleted()))
     clock.advance(1)
-    engine.run(engine.insert([an_item()]))
+    engine.call(engine.insert([an_item()]))
 
     with pytest.raises(JobNotFound):
-        engine.run(engine.ask("mail:1", CancelAsked(), created_at=first.created_at))
-    assert engine.run(engine.get("mail:1")).state is State.QUEUED
+        engine.call(engine.ask("mail:1", CancelAsked(), created_at=first.created_at))
+    assert engine.call(engine.get("mail:1")).state is State.QUEUED
 
 
-def test_it_gives_up_after_five_tries():
+def test_it_gives_up_when_its_patience_is_over():
     """Nothing was changed, and the caller may try again."""
-    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE)
-    engine.run(engine.insert([an_item()]))
+    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE, patience=timedelta(milliseconds=20))
+    engine.call(engine.insert([an_item()]))
 
-    with pytest.raises(
-        Contended, match="^job mail:1 was changed by others while cancel was tried five times"
-    ):
-        engine.run(engine.ask("mail:1", CancelAsked()))
+    with pytest.raises(Contended, match="^gave up after \\d+ conflicting updates to job mail:1; try again$"):
+        engine.call(engine.ask("mail:1", CancelAsked()))
 
 
 def test_an_outcome_that_others_keep_from_being_recorded_is_not_given_up():
     """It is no lost lease: the worker says it again."""
-    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE)
-    engine.run(engine.insert([an_item()]))
+    engine = Engine(Crowded(), Plugins(), pauses=AT_ONCE, patience=timedelta(milliseconds=20))
+    engine.call(engine.insert([an_item()]))
     record = claimed(engine)
 
     assert isinstance(told(engine, record, Failed(failure=a_failure())), Contended)
@@ -181,13 +185,13 @@ def test_an_outcome_that_others_keep_from_being_recorded_is_not_given_up():
 
 def test_a_sweep_moves_all_that_is_due(engine, clock, witness):
     """In batches; and the hooks hear of each."""
-    engine.run(engine.insert(an_item(id=f"mail:{number}") for number in range(250)))
+    engine.call(engine.insert(an_item(id=f"mail:{number}") for number in range(250)))
     for _ in range(3):
-        engine.run(engine.claim(["mail"], 100, "worker-1", LEASE))
-    early = engine.run(engine.sweep(["mail"]))
+        engine.call(engine.claim(["mail"], 100, "worker-1", LEASE))
+    early = engine.call(engine.sweep(["mail"]))
     clock.advance(LEASE)
 
-    assert (early, engine.run(engine.sweep(["mail"])), engine.run(engine.sweep(["mail"]))) == (0, 250, 0)
+    assert (early, engine.call(engine.sweep(["mail"])), engine.call(engine.sweep(["mail"]))) == (0, 250, 0)
     assert witness.saw.count("lost") == 250
 
 
@@ -197,21 +201,20 @@ def test_a_sweep_whose_reply_was_lost_has_moved_its_jobs(engine, backend, clock,
     clock.advance(LEASE)
     backend.lost_replies = 1
 
-    assert engine.run(engine.sweep(["mail"])) == 1
+    assert engine.call(engine.sweep(["mail"])) == 1
     assert witness.saw == ["enqueued", "claimed", "lost"]
 
 
-@pytest.mark.parametrize(
-    "spec", [b"", b"\xff", b'j1{"args":{},"policy":{"retries":-1}}', b'j1{"args":{},"policy":[]}']
-)
-def test_a_spec_that_cannot_be_read_stops_no_sweep(engine, clock, spec):
+@pytest.mark.parametrize("policy", [b"{", b"\xff", b'{"retries":-1}', b"[]"])
+def test_a_policy_that_cannot_be_read_stops_no_sweep(engine, clock, policy):
     """Its job ends, and those beside it are queued again."""
-    engine.run(engine.insert([an_item(id="mail:1"), an_item(id="mail:2", spec=spec), an_item(id="mail:3")]))
-    engine.run(engine.claim(["mail"], 3, "worker-1", LEASE))
+    items = [an_item(id="mail:1"), an_item(id="mail:2", policy=policy), an_item(id="mail:3")]
+    engine.call(engine.insert(items))
+    engine.call(engine.claim(["mail"], 3, "worker-1", LEASE))
     clock.advance(LEASE)
 
-    assert engine.run(engine.sweep(["mail"])) == 3
-    states = [engine.run(engine.get(f"mail:{number}")).state for number in (1, 2, 3)]
+    assert engine.call(engine.sweep(["mail"])) == 3
+    states = [engine.call(engine.get(f"mail:{number}")).state for number in (1, 2, 3)]
     assert states == [State.QUEUED, State.FAILED, State.QUEUED]
 
 
@@ -220,8 +223,8 @@ def test_a_lost_job_is_queued_again_and_told_of(engine, clock, witness):
     record = claimed(engine)
     clock.advance(LEASE)
 
-    assert engine.run(engine.sweep(["mail"])) == 1
-    assert engine.run(engine.get(record.id)).state is State.QUEUED
+    assert engine.call(engine.sweep(["mail"])) == 1
+    assert engine.call(engine.get(record.id)).state is State.QUEUED
     assert witness.saw == ["enqueued", "claimed", "lost"]
 
 
@@ -235,9 +238,9 @@ class Counting(MemoryBackend):
         super().__init__()
         self.limits_asked = []
 
-    def claim(self, queues, *, limit, **request):
-        self.limits_asked.append(limit)
-        return super().claim(queues, limit=limit, **request)
+    def claim(self, request):
+        self.limits_asked.append(request.limit)
+        return super().claim(request)
 
 
 def test_a_claim_asks_for_a_batch_at_most():
@@ -245,7 +248,7 @@ def test_a_claim_asks_for_a_batch_at_most():
     backend = Counting()
     engine = Engine(backend, Plugins())
     for limit in (backend.limits.batch + 1, 7, -1):
-        engine.run(engine.claim(["mail"], limit, "worker-1", LEASE))
+        engine.call(engine.claim(["mail"], limit, "worker-1", LEASE))
 
     assert backend.limits_asked == [backend.limits.batch, 7, 0]
 
@@ -257,13 +260,13 @@ class Measuring(MemoryBackend):
         super().__init__()
         self.brought = []
 
-    def insert(self, items):
-        self.brought.append([len(item.spec) for item in items])
-        return super().insert(items)
+    def insert(self, request):
+        self.brought.append([len(item.args) for item in request.items])
+        return super().insert(request)
 
-    def apply(self, changes):
-        self.brought.append([len(change.move.notes.get("result") or b"") for change in changes])
-        return super().apply(changes)
+    def apply(self, request):
+        self.brought.append([len(change.move.notes.get("result") or b"") for change in request.changes])
+        return super().apply(request)
 
 
 @pytest.mark.parametrize(
@@ -274,8 +277,8 @@ def test_a_call_carries_a_bounded_number_of_bytes(shares, calls):
     """Further items go with the next call; a single one has as many as it has."""
     backend = Measuring()
     room = backend.limits.bytes
-    made = [an_item(id=f"mail:{n}", spec=b"x" * int(room / share)) for n, share in enumerate(shares)]
-    answers = Engine(backend, Plugins([])).run(Engine(backend, Plugins([])).insert(made))
+    made = [an_item(id=f"mail:{n}", args=b"x" * int(room / share)) for n, share in enumerate(shares)]
+    answers = Engine(backend, Plugins([])).call(Engine(backend, Plugins([])).insert(made))
 
     assert [len(sizes) for sizes in backend.brought] == calls
     assert all(sum(sizes) <= room or len(sizes) == 1 for sizes in backend.brought)
@@ -286,24 +289,22 @@ def test_a_report_is_split_by_its_bytes():
     """Results may be as large as arguments."""
     backend = Measuring()
     engine = Engine(backend, Plugins([]))
-    engine.run(engine.insert([an_item(id=f"mail:{n}") for n in range(4)]))
-    records = engine.run(engine.claim(["mail"], 4, "worker-1", LEASE)).records
+    engine.call(engine.insert([an_item(id=f"mail:{n}") for n in range(4)]))
+    records = engine.call(engine.claim(["mail"], 4, "worker-1", LEASE)).records
     large = Completed(result=b"x" * (backend.limits.bytes // 3))
     backend.brought.clear()
-    answers = engine.run(engine.report([Report(record, large, Policy()) for record in records]))
+    answers = engine.call(engine.report([Report(record, large, Policy()) for record in records]))
 
-    assert [len(sizes) for sizes in backend.brought] == [2, 2]
+    assert [len(sizes) for sizes in backend.brought] == [3, 1]
     assert {type(answer) for answer in answers} == {Applied}
 
 
 def test_a_sweep_goes_on_while_there_is_more(engine, backend, clock):
     """However few jobs fit into one answer."""
     large = b"x" * (backend.limits.bytes // 2)
-    engine.run(
-        engine.insert(
-            an_item(id=f"mail:{n}", state=State.SCHEDULED, clock=LEASE, spec=large) for n in range(7)
-        )
+    engine.call(
+        engine.insert(an_item(id=f"mail:{n}", state=State.SCHEDULED, due=LEASE, args=large) for n in range(7))
     )
     clock.advance(hours=1)
 
-    assert engine.run(engine.sweep(["mail"])) == 7
+    assert engine.call(engine.sweep(["mail"])) == 7

@@ -10,14 +10,15 @@ from typing import Any, Final
 import pytest
 
 from stanchion.contract.answers import Inserted
-from stanchion.contract.backend import Backend, Topic
+from stanchion.contract.backend import Backend
+from stanchion.contract.requests import Apply, Claim, Get, Insert, Wait
 from stanchion.engine import async_adapter as inline
 from stanchion.engine.async_adapter import Inline
 from stanchion.errors import Busy
-from stanchion.model.records import Item
-from stanchion.model.states import State
-from stanchion_conformance.making import a_claim, an_item, change, inserted
+from stanchion.model.changes import Topic
+from stanchion.model.states import Event, State
 from stanchion_memory import MemoryBackend
+from support.factories import LEASE, a_change, an_item
 
 LONG: Final = timedelta(seconds=60)
 """Longer than anybody waits who is woken."""
@@ -32,13 +33,13 @@ class Waits(MemoryBackend):
         self.threads: list[str] = []
         """Where it was called."""
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
+    def insert(self, request: Insert) -> Sequence[Inserted]:
         self.threads.append(threading.current_thread().name)
         self.gate.wait(20)
-        return super().insert(items)
+        return super().insert(request)
 
     def impatient(self) -> Backend:
-        """See `stanchion.contract.backend.MayWait`."""
+        """See `stanchion.contract.capabilities.MayWait`."""
         return Impatient(self)
 
 
@@ -51,10 +52,10 @@ class Impatient:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._patient, verb)
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
+    def insert(self, request: Insert) -> Sequence[Inserted]:
         if not self._patient.gate.is_set():
             raise Busy("not now")
-        return self._patient.insert(items)
+        return self._patient.insert(request)
 
 
 def test_a_call_that_has_to_wait_leaves_the_loop() -> None:
@@ -63,12 +64,12 @@ def test_a_call_that_has_to_wait_leaves_the_loop() -> None:
 
     async def story() -> None:
         adapter = Inline(backend)
-        waiting = asyncio.create_task(adapter.insert([an_item("a")]))
+        waiting = asyncio.create_task(adapter.insert(Insert([an_item(id="mail:a")])))
         await asyncio.sleep(0)
-        assert await adapter.get(["mail:a"]) == [None]
+        assert await adapter.get(Get(["mail:a"])) == [None]
         backend.gate.set()
         assert (await waiting)[0].created
-        assert (await adapter.insert([an_item("b")]))[0].created
+        assert (await adapter.insert(Insert([an_item(id="mail:b")])))[0].created
 
     asyncio.run(story())
 
@@ -79,7 +80,7 @@ def test_a_local_backend_is_called_on_the_loop() -> None:
     """A thread would be slower."""
     backend = Waits()
     backend.gate.set()
-    asyncio.run(Inline(backend).insert([an_item("a")]))
+    asyncio.run(Inline(backend).insert(Insert([an_item(id="mail:a")])))
 
     assert backend.threads == [threading.main_thread().name]
 
@@ -109,7 +110,7 @@ def test_more_waits_than_threads_are_all_woken(monkeypatch: pytest.MonkeyPatch, 
 
     async def story() -> None:
         adapter = Inline(backend)
-        idle = [asyncio.create_task(adapter.wait(["idle"], LONG)) for _ in range(5)]
+        idle = [asyncio.create_task(adapter.wait(Wait(["idle"], LONG))) for _ in range(5)]
         assert await _waited(adapter, backend, waits_for)
         for task in idle:
             task.cancel()
@@ -120,15 +121,18 @@ def test_more_waits_than_threads_are_all_woken(monkeypatch: pytest.MonkeyPatch, 
 
 async def _waited(adapter: Inline, backend: MemoryBackend, waits_for: str) -> Any:
     """What a wait came back with, or a watch heard of."""
-    inserted(backend, an_item("first"))
-    (record,) = a_claim(backend).records
+    backend.insert(Insert([an_item(id="mail:first")]))
+    claim = Claim(queues=["mail"], limit=1, claim_id="claim-1", worker="worker-1", lease=LEASE)
+    (record,) = backend.claim(claim).records
     watch = await adapter.watch(["mail"], Topic.ENDED)
-    waiting = asyncio.create_task(adapter.wait(["mail"], LONG) if waits_for == "jobs" else watch.next(LONG))
+    waiting = asyncio.create_task(
+        adapter.wait(Wait(["mail"], LONG)) if waits_for == "jobs" else watch.next(LONG)
+    )
     await asyncio.sleep(0)
     if waits_for == "jobs":
-        inserted(backend, an_item("second"))
+        backend.insert(Insert([an_item(id="mail:second")]))
     else:
-        change(backend, record, State.COMPLETED)
+        backend.apply(Apply([a_change(to=State.COMPLETED, event=Event.COMPLETE, job_id=record.id)]))
     try:
         return await waiting
     finally:

@@ -172,7 +172,7 @@ def test_what_is_no_name_is_refused(name):
     with pytest.raises(InvalidArgument) as refused:
         check_name(name, "namespace")
 
-    assert str(refused.value) == f"a namespace is named by 1 to 128 of A-Z a-z 0-9 _ . -, not {name!r}"
+    assert str(refused.value) == f"invalid namespace {name!r}: use 1–128 characters of A–Z a–z 0–9 _ . -"
 
 
 @pytest.mark.parametrize("key", ["a", "a:b", "~@+=-._", "a" * 128])
@@ -184,7 +184,7 @@ def test_keys_of_jobs(key):
 @pytest.mark.parametrize("key", ["", "a" * 129, "a b", "{a}", "a/b", "a\n", "a\0", "ü", None, 5])
 def test_what_is_no_key_is_refused(key):
     """The error says what a key is."""
-    with pytest.raises(InvalidArgument, match="^a job's key is 1 to 128 of "):
+    with pytest.raises(InvalidArgument, match="^invalid job key .*: use 1–128 characters of "):
         check_key(key)
 
 
@@ -211,7 +211,7 @@ def test_priorities(priority):
 @pytest.mark.parametrize("priority", [-101, 101, True, 1.0, "1", None])
 def test_what_is_no_priority_is_refused(priority):
     """Neither what is out of bounds nor what only looks like an integer."""
-    with pytest.raises(InvalidArgument, match="a priority is an integer from -100 "):
+    with pytest.raises(InvalidArgument, match="priority must be an integer from -100 "):
         check_priority(priority)
 
 

@@ -12,13 +12,15 @@ import pytest
 from stanchion import Event, Stanchion, State
 from stanchion.contract.answers import Claimed, Due
 from stanchion.contract.backend import Backend
-from stanchion.engine.engine import TRIES, Engine
+from stanchion.contract.requests import Apply, Claim, FindDue, Get, Wait
+from stanchion.engine.engine import Engine
 from stanchion.engine.operations import ONCE
 from stanchion.errors import Unavailable
 from stanchion.model.changes import Applied, Change, Refusal, Refused
+from stanchion.model.effects import refuse
 from stanchion.worker import Worker
+from stanchion.worker.leftovers import LAST_CALL
 from stanchion.worker.runs import Lease, Run
-from stanchion.worker.worker import LAST_CALL
 from stanchion_memory import MemoryBackend
 from support.factories import a_record
 from support.waiting import aeventually, eventually
@@ -33,14 +35,14 @@ class Contested(MemoryBackend):
         self.losses = losses
         """How many more of these changes are refused."""
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return [self._one(change) for change in changes]
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        return [self._one(change) for change in request.changes]
 
     def _one(self, change: Change) -> Applied | Refused:
         if change.event is Event.TIME_OUT and self.losses:
             self.losses -= 1
-            return Refused(Refusal.REVISION, self.get([change.job_id])[0])
-        return super().apply([change])[0]
+            return refuse(Refusal.REVISION, self.get(Get([change.job_id]))[0])
+        return super().apply(Apply([change]))[0]
 
 
 class Mute(MemoryBackend):
@@ -53,11 +55,9 @@ class Mute(MemoryBackend):
         self.asked: list[str] = []
         """The ids of the claims, each time they were asked for."""
 
-    def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        self.asked.append(claim_id)
-        claimed = super().claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
+    def claim(self, request: Claim) -> Claimed:
+        self.asked.append(request.claim_id)
+        claimed = super().claim(request)
         if self.silences:
             self.silences -= 1
             raise Unavailable("no answer")
@@ -71,13 +71,13 @@ class Noticing(MemoryBackend):
         super().__init__()
         self.waited = threading.Event()
 
-    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+    def wait(self, request: Wait) -> bool:
         self.waited.set()
-        return super().wait(queues, timeout)
+        return super().wait(request)
 
 
 class Limited(MemoryBackend):
-    """A memory backend that writes down what its twins with a deadline are asked, and with which one."""
+    """A memory backend that writes down what its copies with a deadline are asked, and with which one."""
 
     deadline: timedelta | None = None
 
@@ -88,17 +88,21 @@ class Limited(MemoryBackend):
 
     def within(self, deadline: timedelta) -> "Limited":
         self.deadlines.append(deadline)
-        twin = copy(self)
-        twin.deadline = deadline
-        return twin
+        other = copy(self)
+        other.deadline = deadline
+        return other
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        self.asked.update((change.event, self.deadline) for change in changes)
-        return super().apply(changes)
+    def close(self) -> None:
+        if self.deadline is None:  # a copy is closed by itself
+            super().close()
 
-    def due(self, queues: Sequence[str], limit: int) -> Due:
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        self.asked.update((change.event, self.deadline) for change in request.changes)
+        return super().apply(request)
+
+    def due(self, request: FindDue) -> Due:
         self.asked.add(("due", self.deadline))
-        return super().due(queues, limit)
+        return super().due(request)
 
 
 def test_each_call_of_the_keeper_has_a_deadline_of_a_sixth_of_the_lease() -> None:
@@ -128,7 +132,7 @@ def test_the_last_call_of_a_process_has_a_deadline() -> None:
     worker = Worker(app, queues=["default"])
     worker.abandon()
     nothing_to_say = list(backend.deadlines)
-    worker._held = [Run(a_record(State.RUNNING), Lease(0, 30), 0)]
+    worker._leftovers.hold([Run(a_record(State.RUNNING), Lease(0, 30), 0)])
     worker.abandon()
 
     assert nothing_to_say == []
@@ -162,17 +166,17 @@ def test_a_queue_that_refuses_time_limits_does_not_keep_those_of_others(kind: st
             assert is_in(bad, State.RUNNING)
             end.set()
 
-        assert (good.record.run, good.record.count("lost")) == (1, 0)
+        assert (good.head.run, good.head.count("lost")) == (1, 0)
 
     asyncio.run(story())
 
 
-def test_a_limit_that_others_keep_from_being_recorded_is_told_again() -> None:
+def test_a_limit_that_others_keep_from_being_recorded_is_recorded_again() -> None:
     """However often somebody else changes the job just then, its first run ends timed out."""
 
     async def story() -> None:
         app = an_app()
-        backend = app.engine.backend = Contested(losses=2 * TRIES + 1)
+        backend = app.engine.backend = Contested(losses=20)
 
         @app.task(timeout=0.2, retries=0)
         async def endless() -> None:
@@ -183,7 +187,7 @@ def test_a_limit_that_others_keep_from_being_recorded_is_told_again() -> None:
             await aeventually(lambda: is_in(job, State.TIMED_OUT))
 
         assert backend.losses == 0
-        assert (job.record.run, job.record.count("lost")) == (1, 0)
+        assert (job.head.run, job.head.count("lost")) == (1, 0)
 
     asyncio.run(story())
 
@@ -204,7 +208,7 @@ def test_a_claim_that_is_not_answered_is_asked_for_again() -> None:
     drain(app)
 
     assert [job.result(timeout=0) for job in jobs] == [0, 1, 2]
-    assert {(job.record.run, job.record.count("lost")) for job in jobs} == {(1, 0)}
+    assert {(job.head.run, job.head.count("lost")) for job in jobs} == {(1, 0)}
     assert len(set(backend.asked[:4])) == 1
     assert backend.silences == 0
 
@@ -230,7 +234,7 @@ def test_the_jobs_of_a_claim_that_was_not_answered_go_back_when_the_worker_stops
         await asyncio.wait_for(main, 10)
 
         assert [job.refresh().state for job in jobs] == [State.QUEUED] * 3
-        assert {job.record.count("lost") for job in jobs} == {0}
+        assert {job.head.count("lost") for job in jobs} == {0}
         assert {job.history[-1].event for job in jobs} == {Event.RELEASE}
         assert not called
 

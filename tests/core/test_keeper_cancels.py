@@ -4,17 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from stanchion.context import RunningJob, StopReason
+from stanchion.context import StopReason
 from stanchion.errors import JobNotFound, StanchionError
+from stanchion.model.records import Cancel
 from stanchion.model.states import State
 from stanchion.worker.keeper import cancels
-from stanchion.worker.keeper.cancels import PAUSE, HearCancels
+from stanchion.worker.keeper.cancels import PAUSE, WatchCancels
 from stanchion.worker.runs import Act, Lease, Run
 from stanchion_memory import MemoryBackend
-from support.factories import LEASE, a_record
+from support.factories import LEASE, NOW, a_record
 
 START = 1000.0
 SECONDS = LEASE.total_seconds()
+ASKED = Cancel(at=NOW)
 
 
 class Table:
@@ -31,7 +33,7 @@ class Table:
     def get(self, job_id):
         return job_id
 
-    def run(self, job_id):
+    def call(self, job_id):
         if job_id not in self.there:
             raise JobNotFound(job_id)
         return self.there[job_id]
@@ -53,7 +55,7 @@ class Ending:
 
 def a_run(**fields):
     run = Run(a_record(State.RUNNING, **fields), Lease(START, SECONDS), START)
-    run.job = RunningJob(run.record, run.policy)
+    run.open(run.policy)
     run.move(Act.ENTER)
     return run
 
@@ -63,14 +65,14 @@ def looked_at(run, **fields):
     table = Table(run)
     if fields:
         table.there[run.record.id] = a_record(State.RUNNING, **fields)
-    HearCancels(table, Ending(), lambda: False).look_at([run])
+    WatchCancels(table, Ending(), lambda: False).look_at([run])
     return table
 
 
 def test_a_handler_whose_job_is_to_be_cancelled_is_asked_to_stop():
     """And the revision is known from now on, so that it is looked at once."""
     run = a_run()
-    table = looked_at(run, revision=4, notes={"cancel": b""})
+    table = looked_at(run, revision=4, cancel=ASKED)
 
     assert table.stopped == [(run, StopReason.CANCEL)]
     assert run.revision == 4
@@ -81,7 +83,7 @@ def test_a_handler_whose_job_is_to_be_cancelled_is_asked_to_stop():
     [
         {},
         {"revision": 4},
-        {"revision": 4, "claim": "claim-2", "notes": {"cancel": b""}},
+        {"revision": 4, "claim": "claim-2", "cancel": ASKED},
     ],
     ids=["its job is gone", "another change", "another run of it is to be cancelled"],
 )
@@ -95,7 +97,7 @@ def test_a_handler_that_stops_for_another_reason_is_not_asked_again():
     run = a_run()
     run.ask_to_stop(StopReason.TIMEOUT)
 
-    assert looked_at(run, notes={"cancel": b""}).stopped == []
+    assert looked_at(run, cancel=ASKED).stopped == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_it_sleeps_until_something_is_due(monkeypatch, beat_in, waiting, pause):
     monkeypatch.setattr(cancels, "monotonic", lambda: START)
     ending, run = Ending(), a_run()
     run.lease = SimpleNamespace(beat_at=START + beat_in)
-    HearCancels(Table(run), ending, lambda: waiting)()
+    WatchCancels(Table(run), ending, lambda: waiting)()
 
     assert ending.waited == pytest.approx([pause])
 
@@ -120,6 +122,6 @@ def test_it_sleeps_although_it_cannot_listen(monkeypatch):
     table.queues, table.backend = ["mail"], MemoryBackend()
     table.backend.close()
     with pytest.raises(StanchionError):
-        HearCancels(table, ending, lambda: False)()
+        WatchCancels(table, ending, lambda: False)()
 
     assert ending.waited == pytest.approx([PAUSE])

@@ -135,15 +135,15 @@ def test_a_queue_with_more_than_one_answer_holds_is_swept_again_at_once():
     clock = VirtualClock()
     engine = Engine(MemoryBackend(clock=clock), Plugins([]))
     large = b"x" * (engine.backend.limits.bytes - 10_000)
-    made = [an_item(id=f"mail:{n}", state=State.SCHEDULED, clock=LEASE, spec=large) for n in range(3)]
-    engine.run(engine.insert(made))
+    made = [an_item(id=f"mail:{n}", state=State.SCHEDULED, due=LEASE, args=large) for n in range(3)]
+    engine.call(engine.insert(made))
     clock.advance(hours=1)
-    table = SimpleNamespace(queues=["mail"], engine=engine, changed=None, post=lambda _: None)
+    table = SimpleNamespace(queues=["mail"], engine=engine, observer=None, post=lambda _: None)
     sweep = Sweep(table, timedelta(hours=1), lambda: None)
     for _ in made:
         sweep()
 
-    assert engine.run(engine.counts("mail"))[State.QUEUED] == 3
+    assert engine.call(engine.counts("mail"))[State.QUEUED] == 3
 
 
 @pytest.mark.parametrize(("lease", "pause"), [(0.6, 0.05), (3600, 0.25)])

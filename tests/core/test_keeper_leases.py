@@ -1,19 +1,18 @@
-"""Which leases the keeper extends, which runs it hands back, and when it lets go; all by numbers, without waiting."""
+"""Which leases the keeper extends, and which runs it hands back or abandons; all by numbers, without waiting."""
 
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 
-from stanchion.context import RunningJob, StopReason
+from stanchion.context import StopReason
 from stanchion.errors import BackendError, Contended, LeaseLost, Unavailable
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Beaten, Released, TimedOut
 from stanchion.model.policies import Policy
+from stanchion.model.signals import Beaten, Released, TimedOut
 from stanchion.model.states import Event, State
 from stanchion.worker.keeper import leases
 from stanchion.worker.keeper.duties import Complaints
-from stanchion.worker.keeper.leases import LetGo, RenewLeases
+from stanchion.worker.keeper.leases import AbandonRuns, RenewLeases
 from stanchion.worker.keeper.table import Table
 from stanchion.worker.keeper.timeouts import RecordTimeouts, TimeLimits
 from stanchion.worker.runs import Act, Lease, Phase, Run
@@ -37,12 +36,12 @@ class Backend:
 
     def __init__(self):
         self.reports = []
-        self.answer = lambda report: Applied(NOW, report.record.revision)
+        self.answer = lambda report: Applied(NOW, report.job.revision)
 
-    def report(self, reports, *, changed):
+    def report(self, reports, *, observer):
         return list(reports)
 
-    def run(self, reports):
+    def call(self, reports):
         self.reports += reports
         answers = [self.answer(report) for report in reports]
         for answer in answers:
@@ -73,8 +72,7 @@ class Scene:
 
     def a_run(self, key="a", *, queue="mail", entered=True):
         run = Run(a_record(State.RUNNING, id=f"{queue}:{key}", revision=3), Lease(START, SECONDS), START)
-        run.policy = Policy()
-        run.job = RunningJob(run.record, run.policy)
+        run.open(Policy())
         if entered:
             run.move(Act.ENTER)
             run.started_at = START
@@ -109,7 +107,7 @@ def test_a_lease_counts_from_when_its_beat_was_sent(scene):
 
     def late(report):
         scene.now += 3
-        return Applied(NOW, report.record.revision)
+        return Applied(NOW, report.job.revision)
 
     scene.backend.answer = late
     scene.at(SECONDS / 3)
@@ -150,7 +148,7 @@ def test_what_a_handler_wrote_is_sent_again_after_a_beat_that_failed(scene):
 
 
 @pytest.mark.parametrize(
-    "answer", [Contended("mail:a", Event.BEAT), LeaseLost("mail:a"), ValueError("a bug")], ids=repr
+    "answer", [Contended("mail:a", Event.BEAT, 5), LeaseLost("mail:a"), ValueError("a bug")], ids=repr
 )
 def test_what_a_handler_wrote_is_kept_whatever_came_of_its_beat(scene, answer):
     """It goes with the next beat, or with the outcome."""
@@ -160,7 +158,7 @@ def test_what_a_handler_wrote_is_kept_whatever_came_of_its_beat(scene, answer):
     with suppress(ValueError):
         scene.at(1)
 
-    assert run.job.take_all() == ({"saved": b'"kept"'}, {})
+    assert run.job.unsent.take_all() == ({"saved": b'"kept"'}, {})
 
 
 def test_a_beat_that_failed_is_tried_again_a_twelfth_later(scene):
@@ -216,7 +214,7 @@ def test_an_outcome_that_waits_keeps_its_lease(scene):
 def test_a_job_that_was_changed_from_outside_is_looked_at(scene):
     """A cancel shows in the revision, even if nobody was told of it."""
     run, other = scene.a_run("a"), scene.a_run("b")
-    scene.backend.answer = lambda report: Applied(NOW, 4 if report.record is run.record else 3)
+    scene.backend.answer = lambda report: Applied(NOW, 4 if report.job is run.record else 3)
     scene.at(SECONDS / 3)
 
     assert scene.touched == [run]
@@ -226,7 +224,7 @@ def test_a_job_that_was_changed_from_outside_is_looked_at(scene):
 def test_a_run_whose_job_is_lost_is_given_up(scene):
     """Its handler is asked to stop, and nothing is recorded."""
     run = scene.a_run()
-    scene.backend.answer = lambda report: LeaseLost(report.record.id)
+    scene.backend.answer = lambda report: LeaseLost(report.job.id)
     scene.at(SECONDS / 3)
 
     assert (run.phase, run.stop, scene.settled) == (Phase.LINGERING, StopReason.LEASE, [run])
@@ -236,7 +234,7 @@ def test_an_outcome_that_was_quicker_than_the_beat_is_left_alone(scene):
     """Its own answer will say what became of it; no further beat is sent until one would be due again."""
     run = scene.a_run()
     run.move(Act.LEAVE)
-    scene.backend.answer = lambda report: LeaseLost(report.record.id)
+    scene.backend.answer = lambda report: LeaseLost(report.job.id)
     scene.at(SECONDS / 3)
     sent = scene.at(SECONDS * 2 / 3 - 0.01)
 
@@ -249,7 +247,7 @@ def test_one_queue_that_refuses_beats_does_not_keep_back_another(scene):
     scene.a_run("a", queue="bad")
     good = scene.a_run("b", queue="good")
     scene.backend.answer = lambda report: (
-        BackendError("damaged") if report.record.queue == "bad" else Applied(NOW, 3)
+        BackendError("damaged") if report.job.queue == "bad" else Applied(NOW, 3)
     )
     scene.at(SECONDS / 3)
 
@@ -261,7 +259,7 @@ def test_one_queue_that_refuses_beats_does_not_keep_back_another(scene):
 
 def test_a_handler_is_stopped_a_sixth_before_its_lease_is_over(scene):
     """So that it has left when another worker may have the job."""
-    run, guard = scene.a_run(), LetGo(scene.table)
+    run, guard = scene.a_run(), AbandonRuns(scene.table)
     guard.look(START + SECONDS * 5 / 6 - 0.01)
     before = run.phase
     guard.look(START + SECONDS * 5 / 6)
@@ -270,19 +268,19 @@ def test_a_handler_is_stopped_a_sixth_before_its_lease_is_over(scene):
     assert (run.phase, run.stop, scene.settled) == (Phase.LINGERING, StopReason.LEASE, [run])
 
 
-def test_a_run_that_was_not_entered_is_let_go_as_well(scene):
+def test_a_run_that_was_not_entered_is_abandoned_as_well(scene):
     """It never will be."""
     run = scene.a_run(entered=False)
-    LetGo(scene.table).look(START + SECONDS)
+    AbandonRuns(scene.table).look(START + SECONDS)
 
     assert (run.phase, run.move(Act.ENTER)) == (Phase.OVER, None)
 
 
-def test_a_decided_outcome_is_not_let_go(scene):
+def test_a_decided_outcome_is_not_abandoned(scene):
     """It may still be accepted, if nobody swept the job."""
     run = scene.a_run()
     run.move(Act.LEAVE)
-    LetGo(scene.table).look(START + SECONDS * 2)
+    AbandonRuns(scene.table).look(START + SECONDS * 2)
 
     assert (run.phase, run.stop, scene.settled) == (Phase.DECIDED, None, [])
 
@@ -307,7 +305,7 @@ def test_a_run_past_its_limit_is_recorded_with_what_it_wrote(scene):
     assert (run.stop, scene.settled, list(limits.late)) == (StopReason.TIMEOUT, [run], [])
 
 
-@pytest.mark.parametrize("answer", [Contended("mail:a", Event.TIME_OUT), Unavailable("away")], ids=repr)
+@pytest.mark.parametrize("answer", [Contended("mail:a", Event.TIME_OUT, 5), Unavailable("away")], ids=repr)
 def test_a_limit_that_was_not_recorded_is_recorded_again(scene, answer):
     """With what the handler had written by then."""
     run, limits = scene.a_run(), TimeLimits(scene.table)
@@ -333,8 +331,7 @@ def test_a_handler_on_the_loop_is_cancelled_there(scene):
     """One in a thread is only asked."""
     cancelled = []
     run = scene.a_run()
-    run.definition = SimpleNamespace(is_async=True)
-    run.task = SimpleNamespace(cancel=lambda: cancelled.append(run))
+    run.can_be_interrupted(lambda: cancelled.append(run))
     TimeLimits(scene.table).look(START + run.policy.timeout.total_seconds())
 
     assert cancelled == [run]

@@ -23,17 +23,17 @@ class Engine:
         self.plugins, self.swept, self.told = self, [], []
         self.answer = lambda queues: (0, False)
 
-    def sweep_once(self, queues, *, changed):
+    def sweep_once(self, queues, *, observer):
         return list(queues)
 
-    def run(self, queues):
+    def call(self, queues):
         self.swept.append(queues)
         answer = self.answer(queues)
         if isinstance(answer, BackendError):
             raise answer
         return answer
 
-    def tell(self, hook, **arguments):
+    def notify(self, hook, **arguments):
         self.told.append((hook, arguments))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,7 @@ from stanchion import Job, Stanchion
 from stanchion.app.config import Config
 from stanchion.app.importing import application
 from stanchion.errors import BackendError, ConfigError, InvalidArgument
+from stanchion.model.effects import create_record
 from stanchion_testing.clock import VirtualClock
 from support.workers import Witness
 
@@ -65,7 +67,7 @@ def test_a_store_that_cannot_be_opened_changes_nothing():
     """The application can be used as if nobody had tried."""
     app, _ = an_app_with_a_task()
     before = app.config, app.engine, app.engine.backend
-    with pytest.raises(ConfigError, match="no backend for"), app.override("paper://"):
+    with pytest.raises(ConfigError, match="unknown backend"), app.override("paper://"):
         raise AssertionError("it is not entered")
 
     assert (app.config, app.engine, app.engine.backend) == before
@@ -74,12 +76,13 @@ def test_a_store_that_cannot_be_opened_changes_nothing():
 def test_handles_made_before_do_not_reach_their_store():
     """Neither sync nor async: a test must not touch what the program is configured for."""
     app, welcome = an_app_with_a_task()
-    job = Job(app.engine, welcome.job("ada@example.org").item)
+    item = welcome.draft("ada@example.org").item
+    job = Job(app.engine, create_record(item, now=datetime.now(UTC), tail=int))
 
     with app.override("memory://"):
-        with pytest.raises(BackendError, match="Stanchion redis://.* is out of reach: it is overridden"):
+        with pytest.raises(BackendError, match="cannot use <Stanchion redis://.*: it is overridden"):
             job.refresh()
-        with pytest.raises(BackendError, match="is out of reach"):
+        with pytest.raises(BackendError, match="it is overridden"):
             asyncio.run(job.arefresh())
 
 
@@ -137,8 +140,8 @@ def test_a_clock_alone_asks_for_a_new_store():
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        ({"colour": "red"}, ConfigError, "no setting is named 'colour'"),
-        ({"concurrency": 0}, InvalidArgument, "concurrency is an integer"),
+        ({"colour": "red"}, ConfigError, "unknown setting 'colour'"),
+        ({"concurrency": 0}, InvalidArgument, "concurrency must be an integer"),
     ],
 )
 def test_wrong_settings_are_refused(settings, error, words):
@@ -159,11 +162,14 @@ def test_settings_that_are_none_were_not_given():
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("shop", "'shop' is not <module>:<attribute>"),
-        ("surely_not_there:app", "no module 'surely_not_there' on the import path; add its directory"),
-        ("stanchion:nothing", "'stanchion:nothing' is no Stanchion application"),
-        ("stanchion.app.config:LEASE.days", "is no Stanchion application, but of type int$"),
-        ("a b:app", "^'a b' is not the name of a module, as an import has it$"),
+        ("shop", "invalid application 'shop': use <module>:<attribute>"),
+        (
+            "surely_not_there:app",
+            "cannot find module 'surely_not_there' on the import path; add its directory",
+        ),
+        ("stanchion:nothing", "'stanchion:nothing' is not a Stanchion application"),
+        ("stanchion.app.config:LEASE.days", "is not a Stanchion application, but of type int$"),
+        ("a b:app", "^invalid module name 'a b': write it as in an import$"),
     ],
 )
 def test_an_application_that_cannot_be_found_is_told_by_its_name(where, words):
@@ -176,8 +182,8 @@ def test_an_application_that_cannot_be_found_is_told_by_its_name(where, words):
     ("where", "words"),
     [
         ("lonely_shop.py:app", r"did you mean lonely_shop:app\?$"),
-        ("./lonely_shop:app", r"is not the name of a module.*; did you mean lonely_shop:app\?$"),
-        ("lonely_shop:ap", r"no Stanchion application; the applications in this module: app$"),
+        ("./lonely_shop:app", r"invalid module name.*; did you mean lonely_shop:app\?$"),
+        ("lonely_shop:ap", r"not a Stanchion application; the applications in this module: app$"),
         ("lonely_shop:make", r"but of type function; the applications in this module: app$"),
     ],
 )

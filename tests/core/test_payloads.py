@@ -16,20 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.codec.failures import LONGEST_TRACEBACK, failure_of
-from stanchion.codec.payloads import (
-    DEEPEST,
-    LARGEST,
+from stanchion.codec.payloads import DEEPEST, LARGEST, Unreadable, decode, encode
+from stanchion.codec.specs import (
     UNREADABLE,
-    Unreadable,
-    decode,
-    decode_spec,
-    encode,
+    decode_args,
+    decode_policy,
+    encode_args,
     encode_policy,
-    encode_spec,
+    name_call,
     policy_of,
 )
 from stanchion.errors import PayloadError
-from stanchion.model.history import Failure, Happening, decode_list
+from stanchion.model.history import Failure, HistoryEntry, decode_list
 from stanchion.model.policies import LONGEST, Exponential, Fixed, Policy
 from stanchion.model.records import Entry
 from stanchion.model.values import LONGEST_MESSAGE, text
@@ -105,8 +103,24 @@ def test_a_value_comes_back_by_its_hint(value, hint):
 )
 def test_what_is_not_finite_is_refused_anywhere(around: Callable[[float], object], bad):
     """JSON has no such numbers, and msgspec would write null."""
-    with pytest.raises(PayloadError, match="^the result: NaN or an infinity in it"):
+    with pytest.raises(PayloadError, match="^the result.* is -?(NaN|Infinity), which JSON cannot represent$"):
         encode(around(bad), "the result")
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (math.nan, "the result is NaN"),
+        ({"ratio": math.inf}, "the result: `ratio` is Infinity"),
+        ([1, {"a": [math.nan]}], r"the result: `\[1\].a\[0\]` is NaN"),
+        ({-math.inf: 1}, r"the result: `keys\(\)` is -Infinity"),
+        ({"a": {math.nan: 1}}, r"the result: `a.keys\(\)` is NaN"),
+    ],
+)
+def test_what_is_not_finite_is_named_with_its_place(value, place):
+    """Where it is, and what it is."""
+    with pytest.raises(PayloadError, match=f"^{place}, which JSON cannot represent$"):
+        encode(value, "the result")
 
 
 @pytest.mark.parametrize("value", [None, {"nan": None}, ["inf", "null"], {"a": {"-inf": 1.5}}])
@@ -121,7 +135,7 @@ def test_what_only_looks_like_it_is_kept(value):
 def test_depth_has_a_limit(inmost):
     """64 levels are fine, whatever stands beside them; 65 are not."""
     assert encode([nested(DEEPEST - 1, inmost), [], {}], "it")
-    with pytest.raises(PayloadError, match="^it: nested deeper than 64 levels"):
+    with pytest.raises(PayloadError, match="^cannot store it: nested deeper than 64 levels"):
         encode(nested(DEEPEST + 1, inmost), "it")
 
 
@@ -141,7 +155,9 @@ def test_size_has_a_limit():
     largest = "x" * (LARGEST - 2)
 
     assert len(encode(largest, "it")) == LARGEST
-    with pytest.raises(PayloadError, match=rf"^it: {LARGEST + 1} bytes; the limit is {LARGEST}$"):
+    with pytest.raises(
+        PayloadError, match=rf"^cannot store it: {LARGEST + 1} bytes, the limit is {LARGEST}$"
+    ):
         encode(largest + "x", "it")
 
 
@@ -178,7 +194,7 @@ def loop() -> list[object]:
 )
 def test_what_has_no_json_is_refused(value):
     """Never with one of Python's or msgspec's own errors."""
-    with pytest.raises(PayloadError, match="^the result cannot be stored as JSON: .+"):
+    with pytest.raises(PayloadError, match="^cannot store the result as JSON: .+"):
         encode(value, "the result")
 
 
@@ -200,11 +216,11 @@ def test_what_has_no_json_is_refused(value):
 )
 def test_what_does_not_fit_is_unreadable(payload, hint):
     """Damaged, or of another type than the hint says, or a hint that nothing can be restored by."""
-    with pytest.raises(Unreadable, match="^a stored value does not fit"):
+    with pytest.raises(Unreadable, match="^cannot read a stored value as "):
         decode(payload, hint)
 
 
-# Specs and policies
+# Arguments and policies as they are stored
 
 DURATIONS = st.integers(0, LONGEST // timedelta(milliseconds=1)).map(lambda ms: timedelta(milliseconds=ms))
 POLICIES = st.builds(
@@ -220,55 +236,68 @@ POLICIES = st.builds(
 )
 
 
-@given(policy=POLICIES, args=st.dictionaries(st.text(), st.integers()))
-def test_a_spec_comes_back(policy, args):
-    """Arguments and policy, whatever they are."""
-    raw, again = decode_spec(encode_spec(msgspec.json.encode(args), encode_policy(policy)))
+@given(args=st.dictionaries(st.text(), st.integers()))
+def test_arguments_come_back(args):
+    """Whatever they are."""
+    raw = decode_args(encode_args(msgspec.json.encode(args)))
 
-    assert (msgspec.json.decode(raw), again) == (args, policy)
+    assert msgspec.json.decode(raw) == args
+
+
+@given(policy=POLICIES, call=st.none() | st.just("0abc"))
+def test_a_policy_comes_back(policy, call):
+    """Whatever it is, and whether or not it names a call."""
+    again = decode_policy(name_call(encode_policy(policy), call))
+
+    assert again == policy
 
 
 def test_a_policy_of_defaults_takes_no_room():
     """Memory matters: what has its default value is not stored."""
-    spec = encode_spec(b'{"a":1}', encode_policy(Policy()))
+    assert encode_args(b'{"a":1}') == b'j1{"a":1}'
+    assert encode_policy(Policy()) == b""
+    assert encode_policy(Policy(retries=5)) == b'{"retries":5}'
+    assert policy_of(b"") == Policy()
 
-    assert spec == b'j1{"args":{"a":1}}'
-    assert policy_of(spec) == Policy()
+
+@pytest.mark.parametrize("stored", [b"", b"j", b"p1\x80", b'j2{"a":1}', b'{"a":1}'])
+def test_arguments_of_another_version_are_unreadable(stored):
+    """Their tag says so."""
+    with pytest.raises(
+        Unreadable, match=r"^cannot read its arguments: they are tagged b'.*', this version reads b'j1'"
+    ):
+        decode_args(stored)
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "stored",
     [
-        b"",
         b"p1\x80",
-        b'j2{"args":{}}',
-        b"j1",
-        b"j1[]",
-        b'j1{"policy":{}}',
-        b'j1{"args":{},"policy":5}',
-        b'j1{"args":{},"policy":{"retries":-1}}',
-        b'j1{"args":{},"policy":{"timeout_ms":-1}}',
-        b'j1{"args":{},"policy":{"keep_ms":9999999999999}}',
-        b'j1{"args":{},"policy":{"timeout_ms":99999999999999999999}}',
-        b'j1{"args":{},"policy":{"backoff":{"kind":"other"}}}',
-        b'j1{"args":{},"policy":{"unique_until":"never"}}',
-        b'j1{"args":' + b"[" * 100_000,
+        b"{",
+        b"5",
+        b'{"retries":-1}',
+        b'{"timeout_ms":-1}',
+        b'{"keep_ms":9999999999999}',
+        b'{"timeout_ms":99999999999999999999}',
+        b'{"backoff":{"kind":"other"}}',
+        b'{"unique_until":"never"}',
+        b'{"backoff":' + b"[" * 100_000,
     ],
-    ids=lambda spec: repr(spec[:40]),
+    ids=lambda stored: repr(stored[:40]),
 )
-def test_a_damaged_or_foreign_spec_is_unreadable(spec):
-    """Whoever needs the policy nevertheless gets one that ends the job."""
-    with pytest.raises(Unreadable, match="its spec is (tagged|damaged)"):
-        decode_spec(spec)
+def test_a_damaged_policy_is_unreadable(stored):
+    """Whoever needs it nevertheless gets one that ends the job."""
+    with pytest.raises(Unreadable, match="cannot read its policy"):
+        decode_policy(stored)
 
-    assert policy_of(spec) is UNREADABLE
+    assert policy_of(stored) is UNREADABLE
     assert UNREADABLE.at_most_once
 
 
 @given(st.binary(max_size=64))
-def test_no_spec_stops_a_sweep(spec):
-    """Any bytes at all give a policy."""
-    policies = [policy_of(spec), policy_of(b"j1" + spec), policy_of(b'j1{"args":{},"policy":' + spec)]
+def test_no_bytes_stop_a_sweep(stored):
+    """Any at all give a policy."""
+    policies = [policy_of(stored), policy_of(b'{"retries":' + stored), policy_of(b"{}\n" + stored)]
 
     assert all(isinstance(policy, Policy) for policy in policies)
 
@@ -299,14 +328,14 @@ NAMES = [
 @given(policy=JSON | st.dictionaries(st.sampled_from(NAMES), JSON | st.just({"kind": "fixed", "wait_ms": 5})))
 def test_no_policy_stops_a_sweep(policy):
     """Whatever stands where a policy is expected."""
-    found = policy_of(encode_spec(b"{}", msgspec.json.encode(policy)))
+    found = policy_of(msgspec.json.encode(policy))
 
     assert isinstance(found, Policy)
 
 
 def test_a_policy_of_a_later_version_is_read_as_far_as_known():
     """Fields that are not known yet are passed over."""
-    policy = policy_of(b'j1{"args":{},"policy":{"retries":5,"colour":"red"},"more":1}')
+    policy = policy_of(b'{"retries":5,"colour":"red"}\n0abc')
 
     assert policy == Policy(retries=5)
 
@@ -390,7 +419,7 @@ def test_entries_that_cannot_be_read_are_passed_over():
         Entry(at=EPOCH, data=data) for data in (b"{", b'{"event":"fail","to":"failed","by":"1"}', b"[]")
     )
 
-    assert decode_list({"history": entries}, "history", Happening) == [
-        Happening(event="fail", to="failed", by="1")
+    assert decode_list({"history": entries}, "history", HistoryEntry) == [
+        HistoryEntry(event="fail", to="failed", by="1")
     ]
-    assert decode_list({}, "history", Happening) == []
+    assert decode_list({}, "history", HistoryEntry) == []

@@ -8,7 +8,7 @@ import pytest
 
 from stanchion.engine import waiting as results
 from stanchion.engine.operations import Call, Pause
-from stanchion.engine.waiting import POLL, POLL_BLIND, ended
+from stanchion.engine.waiting import POLL, POLL_BLIND, wait_for_end
 from stanchion.errors import BackendError, JobNotFound, ResultTimeout
 from stanchion.model.states import State
 from stanchion_memory import MemoryBackend
@@ -25,7 +25,7 @@ class Waiting:
         self.asked = []
         self._can_be_watched = True
         monkeypatch.setattr(results, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self._steps = ended(MemoryBackend(), "mail:1", timeout)
+        self._steps = wait_for_end(MemoryBackend(), "mail:1", timeout)
 
     def __enter__(self):
         return self

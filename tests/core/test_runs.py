@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from stanchion.context import RunningJob, StopReason
+from stanchion.context import StopReason
 from stanchion.model.policies import Policy
 from stanchion.model.states import State
 from stanchion.worker.runs import MOVES, Act, Lease, Phase, Run, monotonic
@@ -90,7 +90,7 @@ def test_a_run_that_was_not_entered_has_not_started():
 def test_a_run_is_overdue_from_its_limit_on():
     """Counted from when its handler was entered, not from its claim."""
     run = a_run(Phase.IN_HANDLER)
-    run.policy = Policy(timeout=Policy().timeout)
+    run.open(Policy())
     limit = run.started_at + run.policy.timeout.total_seconds()
 
     assert not run.is_overdue(limit - 0.001)
@@ -106,11 +106,11 @@ def test_only_a_handler_that_decides_can_be_overdue(phase):
 def test_the_first_reason_to_stop_stays():
     """The handler hears why it should have stopped first."""
     run = a_run(Phase.IN_HANDLER)
-    run.job = RunningJob(run.record, Policy())
+    job = run.open(Policy())
     run.ask_to_stop(StopReason.TIMEOUT)
     run.ask_to_stop(StopReason.SHUTDOWN)
 
-    assert (run.stop, run.job.stop_reason) == (StopReason.TIMEOUT, StopReason.TIMEOUT)
+    assert (run.stop, job.stop_reason) == (StopReason.TIMEOUT, StopReason.TIMEOUT)
 
 
 def test_a_handler_that_begins_late_hears_that_it_should_stop():
@@ -128,7 +128,7 @@ def test_a_lease_counts_from_when_it_was_asked_for():
     """The backend counts from when it answered, which was later: the worker lets go no later than it."""
     lease = Lease(100.0, 30.0)
 
-    assert (lease.beat_at, lease.let_go_at, lease.ends) == (110.0, 125.0, 130.0)
+    assert (lease.beat_at, lease.stop_at, lease.ends) == (110.0, 125.0, 130.0)
 
 
 def test_a_beat_extends_a_lease_from_when_it_was_sent():
@@ -136,7 +136,7 @@ def test_a_beat_extends_a_lease_from_when_it_was_sent():
     lease = Lease(100.0, 30.0)
     lease.extend(111.0)
 
-    assert (lease.beat_at, lease.let_go_at, lease.ends) == (121.0, 136.0, 141.0)
+    assert (lease.beat_at, lease.stop_at, lease.ends) == (121.0, 136.0, 141.0)
 
 
 def test_a_beat_that_was_missed_is_tried_again_soon():
@@ -144,12 +144,12 @@ def test_a_beat_that_was_missed_is_tried_again_soon():
     lease = Lease(100.0, 30.0)
     lease.missed(112.0)
 
-    assert (lease.beat_at, lease.let_go_at, lease.ends) == (114.5, 125.0, 130.0)
+    assert (lease.beat_at, lease.stop_at, lease.ends) == (114.5, 125.0, 130.0)
 
 
 def test_a_beat_that_is_not_needed_waits_for_the_next():
     """The outcome of the run was quicker; nothing hangs on its lease."""
     lease = Lease(100.0, 30.0)
-    lease.put_off(112.0)
+    lease.skip(112.0)
 
     assert (lease.beat_at, lease.ends) == (122.0, 130.0)

@@ -9,12 +9,12 @@ import pytest
 
 from stanchion.errors import BackendError, Contended, LeaseLost, Unavailable
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Completed, Failed, Released
+from stanchion.model.signals import Completed, Failed, Released
 from stanchion.model.states import Event, State
 from stanchion.worker import settling
 from stanchion.worker.runs import Act, Lease, Run
 from stanchion.worker.settling import Settler, size_of
-from support.factories import NOW, a_failure, a_record, a_spec
+from support.factories import NOW, a_failure, a_policy, a_record
 from support.waiting import aeventually
 
 BATCH, BYTES = 100, 1000
@@ -28,11 +28,11 @@ class Recorder:
         self.groups = []
         self._answer = answer or (lambda group: [Applied(NOW, 1)] * len(group))
 
-    def report(self, reports, *, changed):
+    def report(self, reports, *, observer):
         return list(reports)
 
-    async def arun(self, reports):
-        keys = [report.record.id.partition(":")[2] for report in reports]
+    async def acall(self, reports):
+        keys = [report.job.id.partition(":")[2] for report in reports]
         self.groups.append(keys)
         await asyncio.sleep(0)
         answer = self._answer(keys)
@@ -163,7 +163,7 @@ def test_one_outcome_that_is_refused_does_not_keep_back_the_others():
 
 def test_a_contended_outcome_is_sent_again():
     """And is not settled before it is recorded; the others of its group are."""
-    contended = [Contended("mail:b", Event.COMPLETE)] * 2
+    contended = [Contended("mail:b", Event.COMPLETE, 5)] * 2
     engine = Recorder(
         lambda group: [contended.pop() if key == "b" and contended else Applied(NOW, 1) for key in group]
     )
@@ -177,8 +177,7 @@ def test_an_outcome_that_came_too_late_is_settled(caplog):
     engine = Recorder(lambda group: [LeaseLost("mail:a")])
 
     assert settled_by(engine, "a") == ["a"]
-    assert "mail:a is no longer held" in caplog.text
-    assert "(complete of run 1)" in caplog.text
+    assert "mail:a welcome run 1 lost its lease; outcome complete discarded" in caplog.text
 
 
 def test_what_is_not_answered_is_known():
@@ -188,7 +187,7 @@ def test_what_is_not_answered_is_known():
         engine = Recorder(lambda group: Unavailable("away"))
         async with settling_with(engine, map(a_run, "ab")) as (settler, settled):
             await aeventually(lambda: len(engine.groups) >= 3)
-            return [report.record.id for report in settler.unsent], settled
+            return [report.job.id for report in settler.unsent], settled
 
     assert asyncio.run(story()) == (["mail:a", "mail:b"], [])
 
@@ -210,7 +209,7 @@ def test_pauses_begin_anew_after_an_answer(monkeypatch):
 
 def test_a_run_that_was_not_entered_goes_by_the_policy_of_its_job():
     """Which it has not read: a job that is cancelled meanwhile is kept for as long as it says."""
-    run = Run(a_record(State.RUNNING, spec=a_spec(keep=timedelta(days=7))), Lease(0, 30), 0)
+    run = Run(a_record(State.RUNNING, policy=a_policy(keep=timedelta(days=7))), Lease(0, 30), 0)
     settler = Settler(Recorder(), lambda run: None, lambda *_: None)
     settler.put(run, Released())
 
@@ -223,7 +222,7 @@ def test_the_time_of_a_run_goes_with_its_outcome():
     async def story():
         reports = []
         engine = Recorder()
-        engine.report = lambda found, changed: reports.extend(found) or found
+        engine.report = lambda found, observer: reports.extend(found) or found
         run = a_run("a")
         run.started_at, run.ended_at = 100.0, 107.5
         async with settling_with(engine, [run]) as (settler, _):

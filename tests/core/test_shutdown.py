@@ -1,4 +1,4 @@
-"""The budget of a shutdown: all its waits end in time, and at once in a hurry."""
+"""The budget of a shutdown: all its waits end in time, and at once when it is cut short."""
 
 import asyncio
 
@@ -31,21 +31,21 @@ def test_with_the_usual_grace_it_ends_before_a_container_is_killed():
     assert Budget(8.0).whole < 10.0
 
 
-def test_in_a_hurry_only_the_little_is_left(time):
+def test_cut_short_only_the_little_is_left(time):
     """However long the grace."""
     budget = Budget(3600.0)
     budget.begin()
-    budget.hurry()
+    budget.cut_short()
 
     assert budget.left == pytest.approx(STOPPING + RECORDING)
 
 
-def test_a_hurry_leaves_no_more_than_there_was(time):
+def test_cutting_short_leaves_no_more_than_there_was(time):
     """Near the end it adds nothing."""
     budget = Budget(8.0)
     budget.begin()
     time[0] += 8.0 + STOPPING
-    budget.hurry()
+    budget.cut_short()
 
     assert budget.left == pytest.approx(RECORDING)
 
@@ -85,7 +85,7 @@ def test_each_wait_lasts_as_long_as_its_part_of_the_budget(monkeypatch, time, pa
 
 
 @pytest.mark.parametrize("wait", ["grace", "within"])
-def test_a_hurry_ends_every_wait_of_an_hour(wait):
+def test_cutting_short_ends_every_wait_of_an_hour(wait):
     """Whatever is waited for just then."""
 
     async def story():
@@ -96,7 +96,7 @@ def test_a_hurry_ends_every_wait_of_an_hour(wait):
             budget.grace([endless]) if wait == "grace" else budget.within(asyncio.Event().wait())
         )
         await asyncio.sleep(0)
-        budget.hurry()
+        budget.cut_short()
         ended = await asyncio.wait_for(waiting, 10)
         endless.cancel()
         return ended
@@ -111,7 +111,7 @@ def test_work_that_is_done_in_time_says_so():
         budget = Budget(3600.0)
         budget.begin()
         done = await budget.within(asyncio.sleep(0))
-        budget.hurry()
+        budget.cut_short()
         return done, await asyncio.wait_for(budget.within(asyncio.Event().wait()), 10)
 
     assert asyncio.run(story()) == (True, False)

@@ -58,10 +58,10 @@ def test_who_subscribed_is_called_after_each_move_until_he_ends_it() -> None:
 
 
 DAMAGES: dict[str, Callable[[Any], object]] = {
-    "is running, but its claim is None": lambda shelf: alter(shelf, "mail:running", claim=None),
+    "its run is 1, its claim None": lambda shelf: alter(shelf, "mail:running", claim=None),
     "its lease ends None": lambda shelf: alter(shelf, "mail:running", due_at=None),
-    "is queued, but its claim is c": lambda shelf: alter(shelf, "mail:queued", claim="c"),
-    "it has a clock": lambda shelf: alter(shelf, "mail:queued", due_at=START),
+    "its run is 0, its claim c": lambda shelf: alter(shelf, "mail:queued", claim="c"),
+    "it has a deadline": lambda shelf: alter(shelf, "mail:queued", due_at=START),
     "it ended None": lambda shelf: alter(shelf, "mail:failed", ended_at=None),
     "it ended 2030": lambda shelf: alter(shelf, "mail:blocked", ended_at=START),
     "its revision is -1": lambda shelf: alter(shelf, "mail:blocked", revision=-1),

@@ -64,6 +64,7 @@ VALUES = {
     "Event": Event.CANCEL,
     "timedelta": timedelta(1),
     "tuple": (EVIL,),
+    "int": 5,
     "object": object(),
 }
 

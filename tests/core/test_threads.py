@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_thread_is_used_again(threads: Threads) -> None:
     async def story() -> None:
         for _ in range(10):
             await threads.call(int)
-            await aeventually(lambda: threads._load._calls == 0)
+            await aeventually(lambda: threads._load._acts == 0)
 
     run(story)
 
@@ -117,11 +118,17 @@ def test_no_more_threads_are_started_than_allowed(threads: Threads, gate: thread
 
 
 def test_a_cancelled_call_harms_nobody(threads: Threads, gate: threading.Event) -> None:
-    """One that was begun goes on, one that was not is never made; the thread is there for the next."""
+    """One that has begun continues, one that has not is never made; the thread is there for the next."""
     made: list[str] = []
+    entered: list[bool] = []
+
+    def wait() -> None:
+        entered.append(True)
+        gate.wait(20)
 
     async def story() -> None:
-        begun = [asyncio.create_task(threads.call(lambda: gate.wait(20))) for _ in range(2)]
+        begun = [asyncio.create_task(threads.call(wait)) for _ in range(2)]
+        await aeventually(lambda: len(entered) == 2)
         not_begun = asyncio.create_task(threads.call(lambda: made.append("cancelled")))
         await asyncio.sleep(0)
         for task in (*begun, not_begun):
@@ -222,16 +229,19 @@ def test_where_no_thread_can_be_started_calls_wait_for_one(monkeypatch, gate, ca
     no_more_threads(monkeypatch, after=1)
     pool = Threads(NAME, 5, ready=1)
     made = []
-    first = pool.submit(gate.wait, 20)
-    others = [pool.submit(made.append, number) for number in range(4)]
+    pool.add([lambda: gate.wait(20)])
+    for number in range(4):
+        pool.add([partial(made.append, number)])
     assert not made
+    assert pool.is_short
     gate.set()
-    assert first.result(10)
-    for other in others:
-        other.result(10)
+    eventually(lambda: len(made) == 4)
 
     assert made == [0, 1, 2, 3]
-    assert caplog.text.count("cannot start a thread, of a test: 1 calls at a time") == 1
+    assert (
+        caplog.text.count("of a test: could not start a thread: can't start new thread; 1 calls at a time")
+        == 1
+    )
 
 
 def test_without_a_single_thread_there_is_no_pool(monkeypatch):
@@ -242,15 +252,63 @@ def test_without_a_single_thread_there_is_no_pool(monkeypatch):
         Threads(NAME, 5, ready=1)
 
 
-def test_what_waits_at_the_end_is_not_called(gate):
-    """It is told that it was cancelled; what is under way ends."""
-    pool = Threads(NAME, 1)
-    entered = threading.Event()
-    under_way = pool.submit(lambda: entered.set() or gate.wait(20))
-    entered.wait(10)
-    waiting = pool.submit(abs, -1)
-    pool.shutdown(cancel_futures=True)
+# Groups.
+
+
+def test_a_group_is_done_in_its_order(gate: threading.Event) -> None:
+    """Each act in the thread that is free next."""
+    pool, done = Threads(NAME, 1), []
+    pool.add([partial(done.append, number) for number in range(50)])
+
+    assert eventually(lambda: len(done) == 50)
+    assert done == list(range(50))
+
+
+def test_an_act_that_takes_long_delays_none_of_its_group(threads: Threads, gate: threading.Event) -> None:
+    """A thread takes one act at a time; the others of the group are left to other threads."""
+    done: list[int] = []
+    threads.add([lambda: gate.wait(20), *(partial(done.append, number) for number in range(5))])
+
+    assert eventually(lambda: len(done) == 5)
+    assert not gate.is_set()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_act_that_raises_ends_no_thread(threads: Threads, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even if it is no exception; it is logged, and the next act is done."""
+    done: list[int] = []
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    threads.add([leave, leave, partial(done.append, 1)])
+
+    assert eventually(lambda: done == [1])
+    assert caplog.text.count("of a test: a call raised") == 2
+
+
+def test_nothing_of_a_group_is_done_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller learns that; a later group is done."""
+    done: list[int] = []
+    pool = Threads(NAME, 2)
+    with monkeypatch.context() as patch:
+        no_more_threads(patch, after=0)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.add([partial(done.append, 1), partial(done.append, 2)])
+    pool.add([partial(done.append, 3)])
+
+    assert eventually(lambda: done)
+    assert done == [3]
+    pool.shutdown()
+
+
+def test_what_was_added_is_done_before_the_end(gate: threading.Event) -> None:
+    """Afterwards nothing is accepted."""
+    pool, done = Threads(NAME, 1), []
+    pool.add([lambda: gate.wait(20), partial(done.append, 1)])
+    pool.shutdown()
     gate.set()
 
-    assert under_way.result(10)
-    assert waiting.cancelled()
+    assert eventually(lambda: done == [1])
+    with pytest.raises(RuntimeError, match="are shut down"):
+        pool.add([int])

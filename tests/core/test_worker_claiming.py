@@ -9,7 +9,8 @@ from stanchion.contract.answers import Claimed
 from stanchion.errors import Unavailable
 from stanchion.model.changes import REPEATED
 from stanchion.worker import claiming
-from stanchion.worker.claiming import POLL, Claims, share
+from stanchion.worker.claiming import POLL, ClaimLoop, Claims, share
+from stanchion.worker.slots import Slots
 from stanchion_memory import MemoryBackend
 from support.factories import LEASE, NOW
 from support.yielding import YieldingMemory
@@ -27,22 +28,22 @@ class Engine:
     def claim(self, queues, limit, worker, lease, claim_id):
         self.claim_ids.append(claim_id)
 
-    async def arun(self, asking):
+    async def acall(self, asking):
         answer = self._answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def twin(self):
+    def async_backend(self):
         return self
 
-    async def wait(self, queues, timeout):
-        self.waits.append(timeout)
+    async def wait(self, request):
+        self.waits.append(request.timeout)
         return False
 
 
-def an_answer(*, next_due_at=None):
-    return Claimed(records=[], now=NOW, more=False, next_due_at=next_due_at)
+def an_answer(*, ask_again_at=None):
+    return Claimed(records=[], now=NOW, ask_again_at=ask_again_at)
 
 
 def claimed_at(monkeypatch, engine, *seconds, lease=LEASE):
@@ -101,12 +102,46 @@ def test_an_idle_worker_waits_until_the_next_job_is_due(due_in, waited):
 
     async def story():
         claims = Claims(engine, ["mail"], "worker", LEASE)
-        answer = an_answer(next_due_at=None if due_in is None else NOW + due_in)
+        answer = an_answer(ask_again_at=None if due_in is None else NOW + due_in)
         await claims.idle(answer, asyncio.create_task(asyncio.Event().wait()))
 
     asyncio.run(story())
 
     assert engine.waits == [waited]
+
+
+def claimed_with(*answers, slots, share=10, is_kept=lambda: True, burst=True):
+    """How many jobs a loop asks for each time, until it ends."""
+    asked, answers = [], list(answers)
+
+    async def claim(limit):
+        asked.append(limit)
+        return answers.pop(0)
+
+    async def story():
+        slots.begin()
+        claims = Claims(Engine(), ["mail"], "worker", LEASE)
+        await asyncio.wait_for(ClaimLoop(claims, slots, claim, share=share, burst=burst).run(is_kept), 10)
+
+    asyncio.run(story())
+    return asked
+
+
+def test_a_burst_claims_until_nothing_is_left():
+    """As many as there are free slots, and no more than its share."""
+    more, none = an_answer(ask_again_at=NOW), an_answer()
+
+    assert claimed_with(more, none, slots=Slots(4)) == [4, 4]
+    assert claimed_with(more, none, slots=Slots(4), share=3) == [3, 3]
+
+
+def test_nothing_is_claimed_with_closed_slots_or_without_a_guard():
+    """The worker is stopping, or nobody would stop handlers in time."""
+    slots = Slots(4)
+    slots.close()
+
+    assert claimed_with(slots=slots) == []
+    assert claimed_with(slots=Slots(4), is_kept=lambda: False) == []
 
 
 @pytest.mark.parametrize(("slots", "claimed"), [(1, 1), (10, 10), (15, 10), (40, 20)])

@@ -5,20 +5,23 @@ import logging
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from stanchion import Fail, Fixed, Retry, Stanchion, StanchionError, State, current_job
+from stanchion import Fail, Fixed, Retry, StanchionError, State, current_job
 from stanchion.context import StopReason
 from stanchion.contract.answers import Claimed
+from stanchion.contract.requests import Claim
 from stanchion.engine.engine import Engine
 from stanchion.engine.operations import ONCE
 from stanchion.errors import Unavailable
 from stanchion.worker import Worker, claiming
+from stanchion.worker.keeper import Keeper
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.keeper.sweeping import Sweep
 from stanchion.worker.settling import PAUSES, Settler
+from stanchion.worker.slots import Slots
 from stanchion_testing.clock import VirtualClock
 from support.waiting import aeventually, eventually
 from support.workers import an_app, is_in, step, working
@@ -43,6 +46,25 @@ def test_a_worker_whose_keeper_has_ended_ends_with_an_error(monkeypatch: pytest.
 
     monkeypatch.setattr(Complaints, "make", panic)
     monkeypatch.setattr(Sweep, "__call__", panic)
+    asyncio.run(story())
+
+
+def test_a_worker_whose_guard_has_ended_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers past their limit would not be stopped any more; it claims nothing."""
+
+    async def story() -> None:
+        app = an_app()
+
+        @app.task
+        async def small() -> None: ...
+
+        job = small.enqueue()
+        with pytest.raises(StanchionError, match="the guard of its runs has ended"):
+            await asyncio.wait_for(Worker(app).main(), 10)
+
+        assert is_in(job, State.QUEUED)
+
+    monkeypatch.setattr(Keeper, "is_alive", False)
     asyncio.run(story())
 
 
@@ -77,10 +99,8 @@ class Late(YieldingMemory):
         self.late = 3600.0
         """How many seconds the worker's clock moves while it waits for the answer."""
 
-    def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        answer = super().claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
         if answer.records:
             self.moved += self.late
             self.late = 0.0
@@ -96,7 +116,7 @@ def test_a_handler_whose_lease_is_over_is_not_started(monkeypatch: pytest.Monkey
         app = an_app()
         backend = app.engine.backend = Late()
         real = claiming.monotonic
-        monkeypatch.setattr("stanchion.worker.worker.monotonic", lambda: real() + backend.moved)
+        monkeypatch.setattr("stanchion.worker.starting.monotonic", lambda: real() + backend.moved)
         monkeypatch.setattr(claiming, "monotonic", lambda: real() + backend.moved)
         runs: list[int] = []
 
@@ -137,7 +157,7 @@ def test_a_time_limit_that_is_reached_while_the_worker_stops_is_recorded(kind: s
         worker = Worker(app)
         main = asyncio.create_task(worker.main())
         await aeventually(lambda: is_in(job, State.RUNNING))
-        await aeventually(lambda: all(run.started for run in worker._runs.values()))
+        await aeventually(lambda: all(run.started for run in worker._slots.runs.values()))
         worker.stop()
         await asyncio.wait_for(main, 10)
 
@@ -241,7 +261,7 @@ def test_jobs_that_the_keeper_queues_are_run_although_nobody_is_woken(
         async def small() -> None: ...
 
         job = small.enqueue()
-        app.engine.run(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
+        app.engine.call(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
         async with working(app):
             await aeventually(lambda: is_in(job, State.COMPLETED), within=10)
 
@@ -250,16 +270,14 @@ def test_jobs_that_the_keeper_queues_are_run_although_nobody_is_woken(
     asyncio.run(story())
 
 
-class Patient(Worker):
-    """A worker whose pauses after a failed claim take no time, and are written down."""
+class Patient(Slots):
+    """Slots of a worker whose pauses after a failed claim take no time, and are written down."""
 
-    def __init__(self, app: Stanchion) -> None:
-        super().__init__(app, queues=["default"])
-        self.pauses: list[float] = []
+    pauses: ClassVar[list[float]] = []
 
-    async def _until_wanted(self, timeout: float | None) -> None:
+    async def changed(self, timeout: float | None = None) -> None:
         if timeout is None:
-            await super()._until_wanted(None)
+            await super().changed()
         else:
             self.pauses.append(timeout)
             await asyncio.sleep(0)
@@ -279,16 +297,18 @@ class Away(YieldingMemory):
 def test_pauses_between_failed_claims_begin_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """They grow up to a second, and only while the backend stays away."""
     monkeypatch.setattr(claiming, "POLL", timedelta(0))
+    monkeypatch.setattr(Patient, "pauses", [])
+    monkeypatch.setattr("stanchion.worker.worker.Slots", Patient)
 
     async def story() -> list[float]:
         app = an_app()
         app.engine = Engine(Away(), app.plugins, pauses=ONCE)
-        worker = Patient(app)
+        worker = Worker(app, queues=["default"])
         main = asyncio.create_task(worker.main())
-        await aeventually(lambda: len(worker.pauses) >= 7)
+        await aeventually(lambda: len(Patient.pauses) >= 7)
         worker.stop()
         await asyncio.wait_for(main, 10)
-        return worker.pauses
+        return Patient.pauses
 
     assert asyncio.run(story())[:7] == [*PAUSES[:2], *PAUSES, PAUSES[-1]]
 
@@ -298,9 +318,9 @@ class Hasty(Worker):
 
     async def _claim(self, limit: int) -> Claimed:
         claimed = await super()._claim(limit)
-        for run in self._runs.values():
-            assert run.task is not None
-            run.task.cancel()
+        for run in self._slots.runs.values():
+            assert run.interrupt is not None
+            run.interrupt()
         return claimed
 
 
@@ -323,7 +343,7 @@ class Forestalled(Worker):
 
     async def _claim(self, limit: int) -> Claimed:
         claimed = await super()._claim(limit)
-        for run in self._runs.values():
+        for run in self._slots.runs.values():
             self._app.job(run.record.id).cancel()
             run.ask_to_stop(StopReason.CANCEL)
         return claimed
@@ -363,11 +383,36 @@ def test_a_worker_whose_slots_are_held_by_handlers_past_their_limit_says_so(
 
         first, second = deaf.enqueue(), deaf.enqueue()
         async with working(app) as worker:
-            await aeventually(lambda: "all 1 slots are held by timed-out handlers" in caplog.text)
+            await aeventually(
+                lambda: "all 1 slots are held by timed-out threads; not claiming" in caplog.text
+            )
 
         assert (first.refresh().state, second.refresh().state) == (State.TIMED_OUT, State.QUEUED)
         assert worker.stuck == [first.id]
         end.set()
+
+    asyncio.run(story())
+
+
+def test_what_a_handler_returns_after_its_time_limit_is_discarded_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log says which job, of which task, and why."""
+    end = threading.Event()
+
+    async def story() -> None:
+        app = an_app()
+
+        @app.task(timeout=0.1, retries=0)
+        def slow() -> None:
+            end.wait(20)
+
+        job = slow.enqueue()
+        line = f"{job.id} slow: handler finished after its time limit; result discarded"
+        async with working(app):
+            await aeventually(lambda: job.refresh().state is State.TIMED_OUT)
+            end.set()
+            await aeventually(lambda: line in caplog.text)
 
     asyncio.run(story())
 
@@ -389,8 +434,8 @@ def test_the_log_names_every_retry_and_failure(caplog: pytest.LogCaptureFixture)
     lines = [record.getMessage() for record in caplog.records if job.id in record.getMessage()]
 
     assert lines == [
-        f"{job.id} send attempt 1 of 2 failed: ConnectionError: connection refused; runs again in 8 s",
-        f"{job.id} send attempt 2 of 2 failed: ConnectionError: connection refused; it is failed",
+        f"{job.id} send attempt 1 of 2 failed: ConnectionError: connection refused; retrying in 8 s",
+        f"{job.id} send attempt 2 of 2 failed: ConnectionError: connection refused; job is failed",
     ]
     assert [record.levelname for record in caplog.records if job.id in record.getMessage()] == [
         "WARNING",
@@ -403,8 +448,8 @@ def test_the_log_names_every_retry_and_failure(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("outcome", "line"),
     [
-        (Retry(60, "a 429"), "x attempt 1 of 4 failed: Retry: a 429; runs again in 60 s"),
-        (Fail("no such customer"), "x attempt 1 of 4 failed: Fail: no such customer; it is failed"),
+        (Retry(60, "a 429"), "x attempt 1 of 4 failed: Retry: a 429; retrying in 60 s"),
+        (Fail("no such customer"), "x attempt 1 of 4 failed: Fail: no such customer; job is failed"),
     ],
     ids=repr,
 )
@@ -433,7 +478,7 @@ def test_the_log_names_losses(caplog: pytest.LogCaptureFixture) -> None:
     async def small() -> None: ...
 
     job = small.enqueue()
-    app.engine.run(app.engine.claim(["default"], 1, "dead", timedelta(seconds=1)))
+    app.engine.call(app.engine.claim(["default"], 1, "dead", timedelta(seconds=1)))
     clock.advance(1)
 
     async def story() -> None:

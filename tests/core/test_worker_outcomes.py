@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stanchion import Cancel, Fail, Fixed, JobFailed, Retry, Snooze, Stanchion, State
-from stanchion.codec.payloads import encode_spec
+from stanchion.codec.specs import encode_args
 from stanchion.model.records import Item
 from stanchion_testing.clock import VirtualClock
 from support.workers import Witness, an_app, step
@@ -200,7 +200,7 @@ def test_a_job_of_an_unknown_task_is_put_off(caplog: pytest.LogCaptureFixture) -
     assert waits == [30, 60, 120, 240, 480, 600]
     assert job.result(timeout=0) == "done"
     assert job.attempts == 1
-    assert f"{job.id}: task 'fresh' is not registered in this worker" in caplog.text
+    assert f"{job.id}: task 'fresh' is not registered in this worker; rescheduled in 30 s" in caplog.text
 
 
 def test_an_unknown_task_does_not_block_those_behind_it() -> None:
@@ -221,14 +221,14 @@ def test_an_unknown_task_does_not_block_those_behind_it() -> None:
     assert job.refresh().state is State.COMPLETED
 
 
-def test_a_spec_that_cannot_be_read_fails_for_good() -> None:
+def test_arguments_that_cannot_be_read_fail_for_good() -> None:
     """A job written by another version is not tried again and again."""
     app = an_app()
 
     @app.task
     def known() -> None: ...
 
-    _insert(app, Item(id="default:odd", task="known", state=State.QUEUED, spec=b"z9 something"))
+    _insert(app, Item(id="default:odd", task="known", state=State.QUEUED, args=b"z9 something"))
     step(app)
 
     job = app.job("default:odd")
@@ -244,13 +244,13 @@ def test_arguments_that_no_longer_fit_fail_for_good() -> None:
     @app.task
     def welcome(address: str) -> None: ...
 
-    spec = encode_spec(b'{"name":"ada"}', b"{}")
-    _insert(app, Item(id="default:old", task="welcome", state=State.QUEUED, spec=spec))
+    args = encode_args(b'{"name":"ada"}')
+    _insert(app, Item(id="default:old", task="welcome", state=State.QUEUED, args=args))
     step(app)
 
     job = app.job("default:old")
     assert job.state is State.FAILED
-    assert "do not fit task welcome" in job.errors[0].message
+    assert "cannot read the stored arguments of task welcome" in job.errors[0].message
 
 
 def test_arguments_whose_restoring_raises_anything_fail_for_good() -> None:
@@ -322,7 +322,11 @@ def test_hooks_tell_the_story_of_a_job() -> None:
     clock.advance(10)
     step(app)
 
-    assert witness.saw == ["enqueued", "claimed", "retrying", "claimed", "claimed", "completed", "expired"]
+    assert witness.saw == [
+        *("enqueued", "claimed", "retrying"),
+        *("claimed", "scheduled"),
+        *("claimed", "completed", "expired"),
+    ]
 
 
 def test_hooks_tell_of_bad_ends() -> None:
@@ -418,4 +422,4 @@ def test_a_handler_that_cancels_itself_has_failed() -> None:
 
 
 def _insert(app: Stanchion, item: Item) -> None:
-    app.engine.run(app.engine.insert([item]))
+    app.engine.call(app.engine.insert([item]))

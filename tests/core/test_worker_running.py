@@ -17,7 +17,7 @@ from support.workers import Saboteur, Witness, an_app, drain, is_in, on_faulty_m
 
 def test_a_worker_needs_a_queue() -> None:
     """An application without tasks has nothing to serve."""
-    with pytest.raises(InvalidArgument, match="a worker needs a queue"):
+    with pytest.raises(InvalidArgument, match="cannot start a worker without a queue"):
         Worker(an_app())
 
 
@@ -455,7 +455,7 @@ def test_lost_jobs_of_another_worker_are_run() -> None:
             return current_job().run
 
         job = small.enqueue()
-        app.engine.run(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
+        app.engine.call(app.engine.claim(["default"], 1, "gone", timedelta(milliseconds=200)))
         async with working(app):
             await aeventually(lambda: is_in(job, State.COMPLETED))
 
@@ -480,4 +480,4 @@ def test_plugins_hear_of_the_worker() -> None:
 
 
 def _waits(app: Any) -> bool:
-    return "default" not in app.engine.backend._woken
+    return "default" not in app.engine.backend._notices._woken

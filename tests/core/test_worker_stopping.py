@@ -3,16 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from stanchion import Job, Stanchion, State, current_job
+from stanchion.app.tasks import Definition
+from stanchion.contract.requests import Wait
 from stanchion.engine.async_adapter import Inline
 from stanchion.worker import Worker, shutdown
+from stanchion.worker.runner import Runner
+from stanchion.worker.runs import Run
 from stanchion_memory import MemoryBackend
 from support.waiting import aeventually
 from support.workers import an_app, is_in, step
@@ -115,15 +117,23 @@ def test_leases_are_kept_during_the_grace() -> None:
     asyncio.run(story())
 
 
-class Full(Executor):
-    """Threads of which none becomes free."""
+class Full:
+    """A runner that has no room."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
 
-    def submit(self, *_: Any, **__: Any) -> "Future[Any]":  # type: ignore[override]  # nothing is ever called
+    def start(self, runs: Sequence[Run]) -> None:
         self.asked.set()
-        return Future()
+
+
+class Waiting(Worker):
+    """A worker whose runs wait for room."""
+
+    full = Full()
+
+    def _runner(self, definition: Definition) -> Runner:
+        return self.full
 
 
 def test_a_handler_that_was_not_entered_is_not_waited_for() -> None:
@@ -136,10 +146,9 @@ def test_a_handler_that_was_not_entered_is_not_waited_for() -> None:
         def small() -> None: ...
 
         job = small.enqueue()
-        worker = Worker(app)
-        worker._threads = threads = Full()
+        worker = Waiting(app)
         main = asyncio.create_task(worker.main())
-        await aeventually(threads.asked.is_set)
+        await aeventually(worker.full.asked.is_set)
         worker.stop()
         await asyncio.wait_for(main, 10)
 
@@ -150,8 +159,8 @@ def test_a_handler_that_was_not_entered_is_not_waited_for() -> None:
     asyncio.run(story())
 
 
-def test_a_second_stop_hurries() -> None:
-    """The grace is cut short, and the job is released."""
+def test_a_second_stop_ends_the_grace() -> None:
+    """The job is released."""
 
     async def story() -> None:
         app = an_app(grace=NEVER)
@@ -328,7 +337,7 @@ waits: list[Inline] = []
 class Absorbing(Inline):
     """An async backend whose `wait` swallows the first cancellation, as a driver may that connects just then."""
 
-    async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
+    async def wait(self, request: Wait) -> bool:
         waits.append(self)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -337,10 +346,10 @@ class Absorbing(Inline):
 
 
 class AbsorbingMemory(MemoryBackend):
-    """A memory backend with such a twin."""
+    """A memory backend with such an async backend."""
 
     def to_async(self) -> Absorbing:
-        """See `stanchion.contract.backend.HasAsync`."""
+        """See `stanchion.contract.capabilities.HasAsync`."""
         return Absorbing(self)
 
 
@@ -366,5 +375,5 @@ async def _working(app: Stanchion, job: Job[Any]) -> tuple[Worker, "asyncio.Task
     worker = Worker(app)
     main = asyncio.create_task(worker.main())
     await aeventually(lambda: is_in(job, State.RUNNING))
-    await aeventually(lambda: all(run.started for run in worker._runs.values()))
+    await aeventually(lambda: all(run.started for run in worker._slots.runs.values()))
     return worker, main

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from stanchion.codec.payloads import encode_policy, encode_spec
+from stanchion.codec.specs import encode_args, encode_policy
 from stanchion.model.changes import Change, Move
-from stanchion.model.decisions import (
+from stanchion.model.history import Failure
+from stanchion.model.policies import Policy
+from stanchion.model.records import Item, Record, head_of
+from stanchion.model.signals import (
     Beaten,
     CancelAsked,
     Cancelled,
@@ -26,10 +29,8 @@ from stanchion.model.decisions import (
     Unblocked,
     Updated,
 )
-from stanchion.model.history import Failure
-from stanchion.model.policies import Policy
-from stanchion.model.records import Item, Record
 from stanchion.model.states import FINAL, Event, State
+from stanchion.model.transitions import Transition
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When everything happens, unless a test says otherwise."""
@@ -37,7 +38,7 @@ NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE: Final = timedelta(seconds=30)
 LATER: Final = timedelta(minutes=1)
 
-_CLOCKS: Final = {
+_DEADLINES: Final = {
     State.BLOCKED: NOW,
     State.SCHEDULED: NOW,
     State.RUNNING: NOW + LEASE,
@@ -46,33 +47,46 @@ _CLOCKS: Final = {
 }
 
 
-def a_spec(**options: Any) -> bytes:
-    return encode_spec(b"{}", encode_policy(Policy(**options)))
+NO_ARGS: Final = encode_args(b"{}")
+
+
+def a_policy(**options: Any) -> bytes:
+    return encode_policy(Policy(**options))
 
 
 def a_record(state: State = State.QUEUED, **fields: Any) -> Record:
     """A record that looks as a backend would keep it in this state."""
     running = {"claim": "claim-1", "worker": "worker-1", "run": 1, "started_at": NOW}
-    ended = {"ended_at": NOW, "run": 1, "started_at": NOW}
+    ended = {"ended_at": NOW, **running}
     belonging = running if state is State.RUNNING else ended if state in FINAL else {}
     usual = {
         "id": "mail:1",
         "task": "welcome",
         "created_at": NOW,
-        "spec": a_spec(),
-        "due_at": _CLOCKS.get(state),
+        "args": NO_ARGS,
+        "due_at": _DEADLINES.get(state),
     }
     return Record(state=state, **{**usual, **belonging, **fields})
 
 
 def an_item(**fields: Any) -> Item:
-    return Item(**{"id": "mail:1", "task": "welcome", "state": State.QUEUED, "spec": a_spec(), **fields})
+    return Item(**{"id": "mail:1", "task": "welcome", "state": State.QUEUED, "args": NO_ARGS, **fields})
 
 
 def a_change(state: State = State.RUNNING, to: State | None = State.QUEUED, **fields: Any) -> Change:
     """A change with no guard but the state, and a move with nothing but its target."""
-    guards = {name: fields.pop(name) for name in ("claim", "revision", "if_due") if name in fields}
-    return Change(job_id="mail:1", event=Event.UPDATE, state=state, move=Move(to=to, **fields), **guards)
+    of_change = {name: fields.pop(name) for name in _OF_CHANGE if name in fields}
+    usual = {"job_id": "mail:1", "event": Event.UPDATE}
+    return Change(state=state, move=Move(to=to, **fields), **{**usual, **of_change})
+
+
+_OF_CHANGE: Final = ("job_id", "event", "created_at", "claim", "revision", "if_due")
+
+
+def a_transition(event: Event = Event.CLAIM, to: State = State.RUNNING, **fields: Any) -> Transition:
+    """A transition into a state, of a job that looks like one in it."""
+    usual = {"job": head_of(a_record(to)), "from_state": State.QUEUED, "to_state": to, "at": NOW}
+    return Transition(event=event, **{**usual, **fields})
 
 
 def a_failure(**fields: Any) -> Failure:

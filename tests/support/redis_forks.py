@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 
-from stanchion.contract.backend import Topic
+from stanchion.contract.requests import Wait
+from stanchion.model.changes import Topic
 from stanchion.model.states import State
 from stanchion_conformance.making import QUEUE, change, taken
 from stanchion_redis import RedisBackend
@@ -65,7 +66,7 @@ def a_crowd(url: str, namespace: str) -> Told:
 def _both(url: str, namespace: str, act: Callable[[RedisBackend], object]) -> Told:
     """Do something before a fork, then in the child, then again in the parent."""
     with closing(RedisBackend(url, namespace=namespace)) as backend:
-        backend.wait([QUEUE], timedelta(0))
+        backend.wait(Wait([QUEUE], timedelta(0)))
         before, (mine, its) = act(backend), os.pipe()
         if os.fork() == 0:
             _in_child(its, lambda: act(backend))

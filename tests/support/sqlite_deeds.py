@@ -9,17 +9,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from stanchion.codec.payloads import policy_of
-from stanchion.contract.backend import Topic
-from stanchion.engine.engine import Engine, Report
+from stanchion.codec.specs import policy_of
+from stanchion.contract.requests import Insert, Wait
+from stanchion.engine.engine import Engine
 from stanchion.engine.operations import ONCE
-from stanchion.model.changes import Applied
-from stanchion.model.decisions import CancelAsked, Completed
+from stanchion.engine.reporting import Report
+from stanchion.model.changes import Applied, Topic
 from stanchion.model.records import Record
+from stanchion.model.signals import CancelAsked, Completed
 from stanchion.model.states import State
 from stanchion.plugins.manager import Plugins
 from stanchion_conformance.invariants import listed
-from stanchion_conformance.making import QUEUE, an_item, keys_of
+from stanchion_conformance.making import QUEUE, a_claim, an_item, keys_of
 from stanchion_sqlite import SqliteBackend
 from stanchion_sqlite.log import log_of
 from stanchion_sqlite.turns import Turns
@@ -44,7 +45,7 @@ def engine_on(backend: SqliteBackend) -> Engine:
 def settle(engine: Engine, record: Record) -> bool:
     """Say that a run completed, its number being the result; whether that was recorded."""
     signal = Completed(result=b"%d" % record.run)
-    (answer,) = engine.run(engine.report([Report(record, signal, policy_of(record.spec))]))
+    (answer,) = engine.call(engine.report([Report(record, signal, policy_of(record.policy))]))
     return isinstance(answer, Applied)
 
 
@@ -66,14 +67,14 @@ def make(path: str, key: str) -> bool:
     """Insert a job into a file that may not exist yet, and close it; whether it was created."""
     backend = backend_on(path)
     try:
-        return backend.insert([an_item(key)])[0].created
+        return backend.insert(Insert([an_item(key)]))[0].created
     finally:
         backend.close()
 
 
 def drop(path: str, key: str) -> None:
     """Insert a job, and forget the backend without closing it."""
-    backend_on(path).insert([an_item(key)])
+    backend_on(path).insert(Insert([an_item(key)]))
     gc.collect()
 
 
@@ -104,27 +105,27 @@ def take_turn(path: str) -> bool:
 
 def insert(path: str, *keys: str) -> None:
     """Insert jobs, on a backend that stays open."""
-    _kept(path).insert([an_item(key) for key in keys])
+    _kept(path).insert(Insert([an_item(key) for key in keys]))
 
 
 def take(path: str) -> list[str]:
     """Claim all there is; the ids."""
-    claim = {"limit": 100, "claim_id": os.urandom(8).hex(), "worker": "hand", "lease": LEASE}
-    return [record.id for record in _kept(path).claim([QUEUE], **claim).records]
+    claimed = a_claim(_kept(path), claim_id=os.urandom(8).hex(), worker="hand", lease=LEASE)
+    return [record.id for record in claimed.records]
 
 
 def wait(path: str, seconds: float) -> bool:
     """Wait for something to claim."""
-    return _kept(path).wait([QUEUE], timedelta(seconds=seconds))
+    return _kept(path).wait(Wait([QUEUE], timedelta(seconds=seconds)))
 
 
 def change(path: str, job_id: str, topic: str) -> None:
-    """Do to a running job what is heard of under a topic: end it, or ask to cancel it."""
+    """Do to a running job what is published under a topic: end it, or ask to cancel it."""
     engine = engine_on(_kept(path))
     if topic == Topic.ENDED:
-        assert settle(engine, engine.run(engine.get(job_id)))
+        assert settle(engine, engine.call(engine.get(job_id)))
     else:
-        engine.run(engine.ask(job_id, CancelAsked()))
+        engine.call(engine.ask(job_id, CancelAsked()))
 
 
 def _kept(path: str) -> SqliteBackend:

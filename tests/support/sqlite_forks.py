@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 
 from stanchion import State
+from stanchion.contract.requests import Get, Wait
 from stanchion.errors import BackendError
 from stanchion_conformance.invariants import listed
 from stanchion_conformance.making import QUEUE, a_claim, an_item, inserted, keys_of
@@ -92,14 +93,14 @@ def child_waits(path: str) -> float:
     meeting, backend = Meeting(), backend_on(path)
     inserted(backend, an_item("before"))
     a_claim(backend)
-    waiting = threading.Thread(target=backend.wait, args=([QUEUE], LONG))
+    waiting = threading.Thread(target=backend.wait, args=(Wait([QUEUE], LONG),))
     waiting.start()
     eventually(lambda: backend._bell._looking)
     child = meeting.fork()
     if child == 0:
         a_claim(backend, claim_id="of the child")
         meeting.meet()
-        _in_child(lambda: backend.wait([QUEUE], LONG))
+        _in_child(lambda: backend.wait(Wait([QUEUE], LONG)))
     meeting.meet()
     began = monotonic()
     inserted(backend, an_item("news"))
@@ -110,7 +111,7 @@ def child_waits(path: str) -> float:
 
 
 def forked_unseen(path: str) -> str:
-    """Fork as a library in C may, without Python's knowledge; what the child is told when it uses the backend."""
+    """Fork as a library in C may, without Python's knowledge; what the child gets when it uses the backend."""
     backend, (mine, its) = backend_on(path), os.pipe()
     inserted(backend, an_item())
     child = ctypes.PyDLL(None).fork()
@@ -122,15 +123,15 @@ def forked_unseen(path: str) -> str:
         os._exit(0)
     os.waitpid(child, 0)
     os.close(its)
-    with os.fdopen(mine, "rb") as told, closing(backend):
-        return told.read().decode()
+    with os.fdopen(mine, "rb") as said, closing(backend):
+        return said.read().decode()
 
 
 def _use(backend: SqliteBackend, name: str) -> None:
     inserted(backend, an_item(name))
-    backend.get([f"{QUEUE}:{name}"])
+    backend.get(Get([f"{QUEUE}:{name}"]))
     a_claim(backend, claim_id=f"of {name}", limit=2)
-    backend.wait([QUEUE], timedelta(milliseconds=1))
+    backend.wait(Wait([QUEUE], timedelta(milliseconds=1)))
 
 
 def _keys(backend: SqliteBackend) -> list[str]:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from stanchion.contract.backend import Backend
-from stanchion.model.decisions import Completed, decide
+from stanchion.contract.requests import Apply, Get, Insert
+from stanchion.model.decisions import decide
 from stanchion.model.policies import Policy
-from stanchion_conformance.making import LEASE, QUEUE, an_item, spec_of
-from stanchion_sqlite import SqliteBackend, database
+from stanchion.model.signals import Completed
+from stanchion_conformance.making import LEASE, QUEUE, a_claim, an_item
+from stanchion_sqlite import SqliteBackend
+from stanchion_sqlite import connections as opening
 from stanchion_testing.clock import VirtualClock
 from support.factories import NOW
 from support.sqlite_deeds import backend_on, engine_on, settle
@@ -40,9 +43,9 @@ def live(path: str, journal: str, seed: int) -> None:
 
     while True:
         keys = [f"{os.getpid()}-{seed}-{next(numbers)}" for _ in range(chance.randint(1, 5))]
-        engine.run(engine.insert([an_item(key, spec=spec_of(POLICY)) for key in keys]))
+        engine.call(engine.insert([an_item(key, policy=POLICY) for key in keys]))
         note("inserted", {f"{QUEUE}:{key}": 0 for key in keys})
-        claimed = engine.run(engine.claim([QUEUE], chance.randint(1, 5), "mortal", LEASE)).records
+        claimed = engine.call(engine.claim([QUEUE], chance.randint(1, 5), "mortal", LEASE)).records
         note("claimed", {one.id: one.run for one in claimed})
         for one in claimed:
             if settle(engine, one):
@@ -55,7 +58,7 @@ def grow(path: str, transactions: int) -> list[int]:
     _kept.append(backend)
     ends = []
     for number in range(transactions):
-        backend.insert([an_item(f"{number}"), an_item(f"{number}-b")])
+        backend.insert(Insert([an_item(f"{number}"), an_item(f"{number}-b")]))
         ends.append(Path(f"{path}-wal").stat().st_size)
     return ends
 
@@ -67,22 +70,24 @@ def stage(path: str | Path) -> SqliteBackend:
 
 def prepare(backend: Backend) -> None:
     """What is there before any call of `ACTS`."""
-    backend.insert([an_item(key) for key in "abcd"])
-    backend.claim([QUEUE], limit=2, claim_id="first", worker="worker", lease=LEASE)
+    backend.insert(Insert([an_item(key) for key in "abcd"]))
+    a_claim(backend, limit=2, claim_id="first")
 
 
 def _insert(backend: Backend) -> None:
-    backend.insert([an_item("e"), an_item("f", queue="video", unique="digest", scope="end"), an_item("a")])
+    backend.insert(
+        Insert([an_item("e"), an_item("f", queue="video", unique="digest", scope="end"), an_item("a")])
+    )
 
 
 def _claim(backend: Backend) -> None:
-    backend.claim([QUEUE], limit=2, claim_id="second", worker="worker", lease=LEASE)
+    a_claim(backend, limit=2, claim_id="second")
 
 
 def _apply(backend: Backend) -> None:
-    found = backend.get([f"{QUEUE}:a", f"{QUEUE}:b"])
+    found = backend.get(Get([f"{QUEUE}:a", f"{QUEUE}:b"]))
     signal = Completed(result=b"1")
-    backend.apply([decide(one, signal, roll=0, policy=Policy()) for one in found if one is not None])
+    backend.apply(Apply([decide(one, signal, roll=0, policy=Policy()) for one in found if one is not None]))
 
 
 ACTS: Final[dict[str, Callable[[Backend], None]]] = {"insert": _insert, "claim": _claim, "apply": _apply}
@@ -100,7 +105,7 @@ def die_at(path: str, verb: str, statement: int, steps: int) -> None:
     """Make a call, and be killed when it begins its n-th statement, or some steps of SQLite's machine after that."""
     backend = stage(path)
     with _watched() as connections:
-        backend.get([f"{QUEUE}:a"])  # it is open now
+        backend.get(Get([f"{QUEUE}:a"]))  # it is open now
     writer = connections[0]
     left = count(statement, -1)
     writer.set_trace_callback(lambda _: _doomed(writer, steps) if next(left) == 1 else None)
@@ -128,8 +133,8 @@ def die_making(path: str, statement: int) -> None:
         connection.set_trace_callback(doomed)
         return connection
 
-    database.sqlite3.connect = connected
-    backend_on(path).insert([an_item()])
+    opening.sqlite3.connect = connected
+    backend_on(path).insert(Insert([an_item()]))
 
 
 @contextmanager
@@ -142,6 +147,6 @@ def _watched() -> Iterator[list[Any]]:
         opened.append(connect(*args, **kwargs))
         return opened[-1]
 
-    database.sqlite3.connect = noting
+    opening.sqlite3.connect = noting
     yield opened
-    database.sqlite3.connect = connect
+    opening.sqlite3.connect = connect

@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Any, Final
 
 from stanchion import IllegalTransition, State
-from stanchion.codec.payloads import policy_of
-from stanchion.engine.engine import Engine, Report
+from stanchion.codec.specs import policy_of
+from stanchion.contract.requests import List, Wait
+from stanchion.engine.engine import Engine
+from stanchion.engine.reporting import Report
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Beaten, CancelAsked, Completed
 from stanchion.model.records import Record
+from stanchion.model.signals import Beaten, CancelAsked, Completed
 from stanchion_conformance.making import an_item
 from support.sqlite_deeds import LEASE, backend_on, engine_on
 
@@ -46,49 +48,50 @@ class Racer:
     def _insert(self) -> None:
         numbers = range(self.inserted, self.inserted + self._chance.randint(1, 20))
         self.inserted = numbers.stop
-        waiting = {"state": State.SCHEDULED, "clock": timedelta(milliseconds=50)}
+        waiting = {"state": State.SCHEDULED, "due": timedelta(milliseconds=50)}
         items = [
             an_item(f"{self._name}-{number}", queue=self._queue(), **(waiting if number % 5 == 0 else {}))
             for number in numbers
         ]
-        self._engine.run(self._engine.insert(items))
+        self._engine.call(self._engine.insert(items))
 
     def work(self) -> None:
         """Claim, beat some, complete all."""
         limit = self._chance.randint(1, 20)
-        claimed = self._engine.run(self._engine.claim(QUEUES, limit, self._name, LEASE)).records
+        claimed = self._engine.call(self._engine.claim(QUEUES, limit, self._name, LEASE)).records
         if self._chance.random() < 0.2:
             self._report(claimed, Beaten(lease=LEASE))
         done = self._report(claimed, Completed(result=b"1"))
         self.completed += [record.id for record in done]
 
     def _report(self, records: list[Record], signal: Any) -> list[Record]:
-        reports = [Report(record, signal, policy_of(record.spec)) for record in records]
-        answers = self._engine.run(self._engine.report(reports))
+        reports = [Report(record, signal, policy_of(record.policy)) for record in records]
+        answers = self._engine.call(self._engine.report(reports))
         return [one for one, answer in zip(records, answers, strict=True) if isinstance(answer, Applied)]
 
     def _cancel(self) -> None:
         """One of the newest that wait; somebody may have taken it meanwhile."""
-        records = self._engine.run(self._engine.page(self._queue(), State.QUEUED, None)).records
-        if not records:
+        request = List(queue=self._queue(), state=State.QUEUED)
+        heads = self._engine.call(self._engine.page(request)).heads
+        if not heads:
             return
         try:
-            after = self._engine.run(self._engine.ask(records[-1].id, CancelAsked(reason="enough")))
+            after = self._engine.call(self._engine.ask(heads[-1].id, CancelAsked(reason="enough")))
         except IllegalTransition:
             return
         if after is not None and after.state is State.CANCELLED:
             self.cancelled.append(after.id)
 
     def _sweep(self) -> None:
-        self._engine.run(self._engine.sweep(QUEUES))
+        self._engine.call(self._engine.sweep(QUEUES))
 
     def _pause(self) -> None:
         queue = self._queue()
-        self._engine.run(self._engine.configure(queue, paused=True))
-        self._engine.run(self._engine.configure(queue, paused=False))
+        self._engine.call(self._engine.configure(queue, paused=True))
+        self._engine.call(self._engine.configure(queue, paused=False))
 
     def _wait(self) -> None:
-        self._engine.backend.wait(QUEUES, timedelta(milliseconds=5))
+        self._engine.backend.wait(Wait(QUEUES, timedelta(milliseconds=5)))
 
     def _queue(self) -> str:
         return self._chance.choice(QUEUES)

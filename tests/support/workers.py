@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
-from stanchion import Event, Job, Stanchion, State, hookimpl
+from stanchion import Event, Job, Stanchion, State, Transition, hookimpl
 from stanchion.contract.backend import Clock
+from stanchion.contract.requests import Apply
 from stanchion.errors import BackendError
-from stanchion.model.changes import Applied, Change, Refused
-from stanchion.model.records import Record
+from stanchion.model.changes import Applied, Refused
 from stanchion.worker import Worker
 from support.yielding import YieldingMemory
 
@@ -60,50 +59,19 @@ def is_in(job: Job[Any], state: State) -> bool:
 
 
 class Witness:
-    """A plugin that writes down which hooks were called, and for which job."""
+    """A plugin that writes down what it was notified of: new states, a run that was lost or released, workers."""
 
     def __init__(self) -> None:
         self.saw: list[str] = []
+        self.transitions: list[Transition] = []
 
     @hookimpl
-    def job_enqueued(self) -> None:
-        self.saw.append("enqueued")
-
-    @hookimpl
-    def job_claimed(self, job: Record, worker: str) -> None:
-        self.saw.append("claimed")
-
-    @hookimpl
-    def job_completed(self, job: Record, elapsed: timedelta) -> None:
-        self.saw.append("completed")
-
-    @hookimpl
-    def job_failed(self, job: Record, elapsed: timedelta) -> None:
-        self.saw.append("failed")
-
-    @hookimpl
-    def job_retrying(self, job: Record, elapsed: timedelta) -> None:
-        self.saw.append("retrying")
-
-    @hookimpl
-    def job_timed_out(self, job: Record, elapsed: timedelta) -> None:
-        self.saw.append("timed_out")
-
-    @hookimpl
-    def job_lost(self, job: Record) -> None:
-        self.saw.append("lost")
-
-    @hookimpl
-    def job_released(self, job: Record) -> None:
-        self.saw.append("released")
-
-    @hookimpl
-    def job_cancelled(self, job: Record) -> None:
-        self.saw.append("cancelled")
-
-    @hookimpl
-    def job_expired(self, job: Record) -> None:
-        self.saw.append("expired")
+    def job_changed(self, transition: Transition) -> None:
+        self.transitions.append(transition)
+        if (
+            transition.is_new_state and transition.event is not Event.PROMOTE
+        ):  # a claim does it as well, unseen
+            self.saw.append(_word(transition))
 
     @hookimpl
     def worker_started(self, worker: str) -> None:
@@ -114,19 +82,25 @@ class Witness:
         self.saw.append("stopped")
 
 
+_EVENTS: Final = {
+    Event.ENQUEUE: "enqueued",
+    Event.CLAIM: "claimed",
+    Event.LOSE: "lost",
+    Event.RELEASE: "released",
+    Event.EXPIRE: "expired",
+    Event.DELETE: "deleted",
+}
+
+
+def _word(transition: Transition) -> str:
+    return _EVENTS.get(transition.event) or str(transition.to_state)
+
+
 class Saboteur:
     """A plugin whose every hook raises."""
 
     @hookimpl
-    def job_enqueued(self) -> None:
-        raise RuntimeError("broken plugin")
-
-    @hookimpl
-    def job_claimed(self) -> None:
-        raise RuntimeError("broken plugin")
-
-    @hookimpl
-    def job_completed(self) -> None:
+    def job_changed(self) -> None:
         raise RuntimeError("broken plugin")
 
     @hookimpl
@@ -156,13 +130,13 @@ class FaultyMemory(YieldingMemory):
         self.refused: set[str] = set()
         """Ids of jobs; a call that changes one of them always fails."""
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        for change in changes:
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        for change in request.changes:
             if change.job_id in self.refused:
                 raise BackendError(f"{change.job_id} is refused")
             if self.errors.get(change.event):
                 raise self.errors[change.event].pop()
-        return super().apply(changes)
+        return super().apply(request)
 
 
 def on_faulty_memory(app: Stanchion) -> FaultyMemory:

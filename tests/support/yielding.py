@@ -42,5 +42,5 @@ class YieldingMemory(MemoryBackend):
     """A memory backend with such an async backend: what happens between two calls can happen to its workers."""
 
     def to_async(self) -> Yielding:
-        """See `stanchion.contract.backend.HasAsync`."""
+        """See `stanchion.contract.capabilities.HasAsync`."""
         return Yielding(self)

@@ -8,11 +8,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from stanchion.contract.answers import Claimed, Inserted
-from stanchion.model.changes import Applied, Change, Refused, promoted
+from stanchion.contract.requests import Apply, Claim, Get, Insert
+from stanchion.model.changes import Applied, Change, Refused
+from stanchion.model.ordering import place_of
 from stanchion.model.queues import QueueSettings
-from stanchion.model.records import Item, Record
+from stanchion.model.records import Record
 from stanchion.model.states import WAITING, State
-from stanchion_memory.store import Shelf, place_of
+from stanchion_memory.store import Shelf
 from testing.planted import Unbroken, planted
 
 ALONE: Final = 0.5
@@ -21,7 +23,7 @@ ALONE: Final = 0.5
 
 @planted("test_claim_never_takes_a_waiting_job_before_its_time")
 class PromotesInWholeSeconds(Unbroken):
-    """Clocks are compared in whole seconds, and a job starts up to one too early."""
+    """Deadlines are compared in whole seconds, and a job starts up to one too early."""
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         super()._promote(shelf, now + timedelta(milliseconds=999))
@@ -42,23 +44,21 @@ class PromotesABatchOfEachState(Unbroken):
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         due = [record for state in WAITING for record in shelf.due(state, now, self.limits.batch)]
-        for record in sorted(due, key=place_of):
-            shelf.put(promoted(record, tail=shelf.tail))
+        self.promote(shelf, sorted(due, key=place_of), now)
 
 
-@planted("test_claim_promotes_to_the_tail_oldest_clock_first")
+@planted("test_claim_promotes_to_the_tail_the_longest_due_first")
 class PromotesOneStateAfterTheOther(Unbroken):
-    """All scheduled jobs are promoted before the first one that waits for its retry, whatever their clocks."""
+    """All scheduled jobs are promoted before the first one that waits for its retry, whatever their deadlines."""
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         for state in (State.SCHEDULED, State.RETRYING):
-            for record in list(shelf.due(state, now, self.limits.batch)):
-                shelf.put(promoted(record, tail=shelf.tail))
+            self.promote(shelf, list(shelf.due(state, now, self.limits.batch)), now)
 
 
 @planted("test_claim_promotes_even_what_it_does_not_take")
-class PromotesOneJobForEachClock(Unbroken):
-    """Waiting jobs are found by their clock, and those that share one are lost but for the first."""
+class PromotesOneJobForEachInstant(Unbroken):
+    """Waiting jobs are found by their deadline, and those that share one are lost but for the first."""
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         due = list(shelf.due(State.SCHEDULED, now, self.limits.batch))
@@ -66,7 +66,7 @@ class PromotesOneJobForEachClock(Unbroken):
         first = {record.due_at: record.id for record in reversed(due)}
         for record in due:
             if first[record.due_at] != record.id:
-                shelf.remove(record.id)
+                self.drop(record.id)
 
 
 @planted("test_claim_promotes_even_what_it_does_not_take")
@@ -77,11 +77,11 @@ class PromotingLeavesTheRevision(Unbroken):
         due = [one for state in (State.SCHEDULED, State.RETRYING) for one in shelf.due(state, now, 100)]
         super()._promote(shelf, now)
         for record in due:
-            shelf.put(replace(shelf.records[record.id], revision=record.revision))
+            self.put(replace(shelf.records[record.id], revision=record.revision))
 
 
-@planted("test_claim_follows_clocks_that_were_moved")
-class MovedClocksAreLookedForWhereTheyStood(Unbroken):
+@planted("test_claim_follows_deadlines_that_were_moved")
+class MovedDeadlinesAreLookedForWhereTheyStood(Unbroken):
     """A start that is moved to the front still comes at its old time."""
 
     def kept(self, found: Record, change: Change, after: Record) -> Record:
@@ -94,7 +94,7 @@ class MovedClocksAreLookedForWhereTheyStood(Unbroken):
         super()._promote(shelf, now)
         for record in due:
             if (self.seen.get(record.id) or now) > now:
-                shelf.put(record)
+                self.put(record)
 
 
 @planted("test_claim_keeps_a_unique_key_held_until_the_start_when_it_promotes")
@@ -106,37 +106,38 @@ class UniqueKeysAreFreeOncePromoted(Unbroken):
         super()._promote(shelf, now)
         for record in due:
             if record.scope == "start":
-                shelf.put(replace(shelf.records[record.id], unique=None))
+                self.put(replace(shelf.records[record.id], unique=None))
 
 
 @planted("test_claim_repeated_within_the_lease_answers_the_same")
 class RepeatedClaimsTakeNewJobs(Unbroken):
-    """A worker that did not hear the answer gets other jobs, and the first wait for their lease to lapse."""
+    """A worker whose answer was lost gets other jobs, and the first wait for their lease to lapse."""
 
-    def claim(self, queues: Sequence[str], *, claim_id: str, **request: Any) -> Claimed:
-        self._claims.pop(claim_id, None)
-        return super().claim(queues, claim_id=claim_id, **request)
+    def claim(self, request: Claim) -> Claimed:
+        self._claims.pop(request.claim_id, None)
+        return super().claim(request)
 
 
 @planted("test_claim_repeated_leaves_out_what_it_no_longer_holds")
 class RepeatedClaimsAnswerFromMemory(Unbroken):
     """A repeated claim is answered with jobs that were settled meanwhile."""
 
-    def claim(self, queues: Sequence[str], *, claim_id: str, **request: Any) -> Claimed:
-        if claim_id not in self.seen:
-            self.seen[claim_id] = super().claim(queues, claim_id=claim_id, **request)
-        return self.seen[claim_id]
+    def claim(self, request: Claim) -> Claimed:
+        if request.claim_id not in self.seen:
+            self.seen[request.claim_id] = super().claim(request)
+        answer: Claimed = self.seen[request.claim_id]
+        return answer
 
 
 @planted("test_claim_leaves_paused_queues_out")
 class PausedQueuesHandOutJobs(Unbroken):
     """Pausing is remembered and not looked at."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        paused = {queue: self._shelves[queue].settings for queue in queues if queue in self._shelves}
+    def claim(self, request: Claim) -> Claimed:
+        paused = {name: self._shelves[name].settings for name in request.queues if name in self._shelves}
         for queue in paused:
             self._shelves[queue].settings = QueueSettings()
-        answer = super().claim(queues, **request)
+        answer = super().claim(request)
         for queue, settings in paused.items():
             self._shelves[queue].settings = settings
         return answer
@@ -146,67 +147,71 @@ class PausedQueuesHandOutJobs(Unbroken):
 class ClaimsTakeLapsedJobs(Unbroken):
     """A job whose lease ended is visible again to all, uncounted: one that kills its workers runs for ever."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        for shelf in self.shelves_of(queues):
+    def claim(self, request: Claim) -> Claimed:
+        for shelf in self.shelves_of(request.queues):
             for one in list(shelf.due(State.RUNNING, self.now(), 100)):
-                shelf.put(replace(one, state=State.QUEUED, claim=None, worker=None, due_at=None))
-        return super().claim(queues, **request)
+                self.put(replace(one, state=State.QUEUED, due_at=None))
+        return super().claim(request)
 
 
 @planted("test_claim_serves_queues_in_the_order_given")
 class TakesItsLimitFromEachQueue(Unbroken):
     """A worker with two free slots is handed two jobs of every queue."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        answers = [super(TakesItsLimitFromEachQueue, self).claim([queue], **request) for queue in queues]
+    def claim(self, request: Claim) -> Claimed:
+        mine = super()
+        answers = [mine.claim(replace(request, queues=[queue])) for queue in request.queues]
         return replace(answers[-1], records=[record for answer in answers for record in answer.records])
 
 
 @planted("test_claim_of_none_takes_none")
 class NoLimitMeansABatch(Unbroken):
-    """A limit of nought is taken for none given."""
+    """A limit of zero is taken for none given."""
 
-    def claim(self, queues: Sequence[str], *, limit: int, **request: Any) -> Claimed:
-        return super().claim(queues, limit=limit or self.limits.batch, **request)
+    def claim(self, request: Claim) -> Claimed:
+        return super().claim(replace(request, limit=request.limit or self.limits.batch))
 
 
 @planted("test_claim_takes_from_the_queues_asked_for_alone")
 class QueuesAreFoundByPrefix(Unbroken):
     """Who claims from `mail` is handed the jobs of `mail.2`, too."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        alike = [name for queue in queues for name in self._shelves if name.startswith(queue)]
-        return super().claim(alike, **request)
+    def claim(self, request: Claim) -> Claimed:
+        alike = [name for queue in request.queues for name in self._shelves if name.startswith(queue)]
+        return super().claim(replace(request, queues=alike))
 
 
 @planted("test_claim_says_that_there_is_more_in_any_of_its_queues")
 class SaysWhetherTheLastQueueHasMore(Unbroken):
     """A worker rests after each job, though the first of its queues is full."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        answer = super().claim(queues, **request)
-        return replace(answer, more=self._has_queued(queues[-1]))
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        last = self.shelves_of(request.queues[-1:])
+        has_more = any(shelf.index[State.QUEUED] and not shelf.settings.paused for shelf in last)
+        return replace(answer, ask_again_at=answer.now if has_more else None)
 
 
 @planted("test_claim_says_when_the_next_job_is_due")
 class SaysWhenTheLastQueueIsDue(Unbroken):
     """A worker that sleeps until the last of its queues has a due job sleeps through one of another."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        answer = super().claim(queues, **request)
-        active = [shelf for shelf in self.shelves_of(queues) if not shelf.settings.paused]
-        return replace(answer, next_due_at=active[-1].next_due_at(WAITING) if active else None)
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        active = [shelf for shelf in self.shelves_of(request.queues) if not shelf.settings.paused]
+        due_at = active[-1].next_due_at(WAITING) if active else None
+        return answer if answer.more else replace(answer, ask_again_at=due_at)
 
 
 @planted("test_claim_says_when_the_first_of_both_waiting_states_is_due")
 class SaysWhenTheNextScheduledJobIsDue(Unbroken):
     """A worker that sleeps until a scheduled job is due sleeps through a retry."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        answer = super().claim(queues, **request)
-        active = [shelf for shelf in self.shelves_of(queues) if not shelf.settings.paused]
-        clocks = [clock for shelf in active if (clock := shelf.next_due_at([State.SCHEDULED]))]
-        return replace(answer, next_due_at=min(clocks, default=answer.next_due_at))
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        active = [shelf for shelf in self.shelves_of(request.queues) if not shelf.settings.paused]
+        due = [at for shelf in active if (at := shelf.next_due_at([State.SCHEDULED]))]
+        return answer if answer.more else replace(answer, ask_again_at=min(due, default=answer.ask_again_at))
 
 
 @planted("test_claim_counts_runs")
@@ -229,9 +234,30 @@ class KeepsTheFirstStart(Unbroken):
 class RepeatsTheFirstQueueOfAClaim(Unbroken):
     """The jobs that a lost answer took from the other queues wait for the end of their leases."""
 
-    def _held(self, claim_id: str) -> list[Record]:
-        held = super()._held(claim_id)
-        return [record for record in held if record.queue == held[0].queue]
+    def claim(self, request: Claim) -> Claimed:
+        is_repeated = request.claim_id in self._claims
+        answer = super().claim(request)
+        first = [one for one in answer.records if one.queue == answer.records[0].queue]
+        return replace(answer, records=first) if is_repeated else answer
+
+
+@planted("test_claim_says_when_the_first_of_both_waiting_states_is_due")
+class AsksAgainWhenTheNextIsDueThoughThereIsMore(Unbroken):
+    """A worker that leaves jobs behind rests until the next waiting one is due."""
+
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        due = [at for shelf in self.shelves_of(request.queues) if (at := shelf.next_due_at(WAITING))]
+        return replace(answer, ask_again_at=min(due, default=answer.ask_again_at))
+
+
+@planted("test_claim_hands_out_what_a_handler_needs")
+class ClaimsLeaveNotesOut(Unbroken):
+    """A job that runs again does not get what its first run saved."""
+
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        return replace(answer, records=[replace(one, notes={}) for one in answer.records])
 
 
 # Races: a look and a write in two round trips, without a lock around them
@@ -246,7 +272,7 @@ class LooksFirst(Unbroken):
         self._looks, self._is_alone = 0, False
 
     def round_trip(self) -> None:
-        """Come between a look and its write: it lasts until somebody else has looked as well."""
+        """Come between a look and its write: it lasts until another party has looked as well."""
         with self._looked:
             self._looks += 1
             mine = self._looks
@@ -259,37 +285,37 @@ class LooksFirst(Unbroken):
 class ClaimsLookBeforeTheyTake(LooksFirst):
     """Two claims that look at once are handed the same jobs."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        seen = [(shelf, one) for shelf in self.shelves_of(queues) for one in shelf.first(State.QUEUED, 7)]
+    def claim(self, request: Claim) -> Claimed:
+        seen = [one for shelf in self.shelves_of(request.queues) for one in shelf.first(State.QUEUED, 7)]
         self.round_trip()
         with self._lock:
-            for shelf, record in seen:
-                shelf.put(record)
-            return super().claim(queues, **request)
+            for record in seen:
+                self.put(record)
+            return super().claim(request)
 
 
 @planted("test_of_many_inserts_of_one_job_one_creates_it")
 class InsertsLookBeforeTheyMake(LooksFirst):
-    """Two producers that look at once both find that a job is absent, and both are told that they made it."""
+    """Two producers that look at once both find that a job is absent, and both are answered that they made it."""
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        absent = [item.id for item in items if self.job(item.id) is None]
+    def insert(self, request: Insert) -> Sequence[Inserted]:
+        absent = [item.id for item in request.items if self.job(item.id) is None]
         self.round_trip()
         with self._lock:
             for job_id in absent:
-                self.shelf(job_id).remove(job_id)
-            return super().insert(items)
+                self.drop(job_id)
+            return super().insert(request)
 
 
 @planted("test_of_many_sweeps_of_one_job_one_moves_it")
 class ChangesCompareBeforeTheySet(LooksFirst):
     """The guards are held against what was read a round trip ago, and what others wrote since is undone."""
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        seen = self.get([change.job_id for change in changes])
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        seen = self.get(Get([change.job_id for change in request.changes]))
         self.round_trip()
         with self._lock:
             for record in seen:
                 if record is not None:
                     self.put(record)
-            return super().apply(changes)
+            return super().apply(request)

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from stanchion.contract.answers import Inserted
+from stanchion.contract.requests import Insert
 from stanchion.model.changes import Applied, Change, Refused
 from stanchion.model.ids import split_id
-from stanchion.model.records import Item, Record
+from stanchion.model.records import Item, Record, head_of
 from stanchion.model.states import FINAL, State
 from testing.planted import Unbroken, planted
 
@@ -20,7 +21,7 @@ class IdsOfFinalJobsCanBeTaken(Unbroken):
     def _insert(self, item: Item, now: datetime) -> Inserted:
         there = self.job(item.id)
         if there is not None and there.state in FINAL:
-            self.shelf(item.id).remove(item.id)
+            self.drop(item.id)
         return super()._insert(item, now)
 
 
@@ -37,36 +38,37 @@ class IdsIgnoreCase(Unbroken):
 class JobsOfOneCallStandByTheirIds(Unbroken):
     """Jobs that came in the same millisecond are served in the order of their ids."""
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        answers = {id(item): self._insert(item, self.now()) for item in sorted(items, key=lambda one: one.id)}
-        return [answers[id(item)] for item in items]
+    def insert(self, request: Insert) -> Sequence[Inserted]:
+        ordered = sorted(request.items, key=lambda one: one.id)
+        answers = {id(item): self._insert(item, self.now()) for item in ordered}
+        return [answers[id(item)] for item in request.items]
 
 
 @planted("test_insert_answers_in_the_order_given")
 class AnswersInsertsQueueByQueue(Unbroken):
     """The answers of one call over several queues come in the order of the queues."""
 
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        answers = super().insert(items)
+    def insert(self, request: Insert) -> Sequence[Inserted]:
+        answers, items = super().insert(request), request.items
         order = sorted(range(len(items)), key=lambda n: split_id(items[n].id)[0])
         return [answers[n] for n in order]
 
 
 @planted("test_insert_gives_bytes_back_as_they_came")
-class SpecsAreText(Unbroken):
+class ArgumentsAreText(Unbroken):
     """What is no UTF-8 is replaced on its way into the store."""
 
     def _insert(self, item: Item, now: datetime) -> Inserted:
-        return super()._insert(replace(item, spec=item.spec.decode(errors="replace").encode()), now)
+        return super()._insert(replace(item, args=item.args.decode(errors="replace").encode()), now)
 
 
 @planted("test_parts_of_a_millisecond_are_cut_off")
 class RoundsInstants(Unbroken):
-    """A clock is rounded to milliseconds, so that a job may start before its instant."""
+    """A deadline is rounded to milliseconds, so that a job may start before its instant."""
 
     def _insert(self, item: Item, now: datetime) -> Inserted:
         half = timedelta(microseconds=500)
-        return super()._insert(replace(item, clock=item.clock and item.clock + half), now)
+        return super()._insert(replace(item, due=item.due and item.due + half), now)
 
 
 @planted("test_a_deleted_job_leaves_nothing_to_the_next_of_its_id")
@@ -86,9 +88,9 @@ class DeletedJobsLeaveTheirNotes(Unbroken):
         return answer
 
 
-@planted("test_a_job_handed_back_goes_before_those_that_came_to_an_empty_queue")
+@planted("test_a_released_job_goes_before_those_that_came_to_an_empty_queue")
 class PlacesBeginAnewInAnEmptyQueue(Unbroken):
-    """The counter of places is gone with the last queued job, and a job handed back stands behind new ones."""
+    """The counter of places is gone with the last queued job, and a released job stands behind new ones."""
 
     def _insert(self, item: Item, now: datetime) -> Inserted:
         if not self.shelf(item.id).index[State.QUEUED]:
@@ -103,7 +105,7 @@ class UniqueKeysSpanQueues(Unbroken):
     def _insert(self, item: Item, now: datetime) -> Inserted:
         for shelf in self._shelves.values():
             if item.unique in shelf.holders:
-                return Inserted(False, shelf.records[shelf.holders[item.unique]])
+                return Inserted(False, head_of(shelf.records[shelf.holders[item.unique]]), now)
         return super()._insert(item, now)
 
 

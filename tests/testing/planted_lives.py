@@ -1,4 +1,4 @@
-"""Planted bugs in what tells one job of an id from the next, and in the order of jobs that are due together."""
+"""Planted bugs in what distinguishes one job of an id from the next, and in the order of jobs that are due together."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from stanchion.contract.answers import Due
-from stanchion.model.changes import Applied, Change, Refusal, Refused, promoted
-from stanchion.model.records import Record
+from stanchion.contract.requests import Apply, FindDue
+from stanchion.model.changes import Applied, Change, Refusal, Refused
+from stanchion.model.records import Record, head_of
 from stanchion.model.states import WAITING
 from stanchion_memory.store import Shelf
 from testing.planted import Unbroken, planted
@@ -37,7 +38,8 @@ class ShowsTheOtherLife(Unbroken):
     def _apply(self, change: Change, now: datetime) -> Applied | Refused:
         answer = super()._apply(change, now)
         if isinstance(answer, Refused) and answer.why is Refusal.ABSENT:
-            return Refused(Refusal.ABSENT, self.job(change.job_id))
+            found = self.job(change.job_id)
+            return Refused(Refusal.ABSENT, None if found is None else head_of(found))
         return answer
 
 
@@ -54,8 +56,9 @@ class ComparesLivesToTheMinute(Unbroken):
 class OneLifeForAllChangesOfACall(Unbroken):
     """The first change of a call says which life all of them mean."""
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        return super().apply([replace(one, created_at=changes[0].created_at) for one in changes])
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        first = request.changes[0].created_at
+        return super().apply(Apply([replace(one, created_at=first) for one in request.changes]))
 
 
 @planted("test_claim_promotes_jobs_of_one_instant_by_creation_then_id")
@@ -64,16 +67,30 @@ class PromotesTiesById(Unbroken):
 
     def _promote(self, shelf: Shelf, now: datetime) -> None:
         due = [record for state in WAITING for record in shelf.due(state, now, self.limits.batch)]
-        for record in sorted(due, key=lambda one: (one.due_at, one.id))[: self.limits.batch]:
-            shelf.put(promoted(record, tail=shelf.tail))
+        ordered = sorted(due, key=lambda one: (one.due_at, one.id))[: self.limits.batch]
+        self.promote(shelf, ordered, now)
 
 
 @planted("test_due_jobs_of_one_instant_go_by_creation_then_id")
 class SweepsTiesById(Unbroken):
     """A sweep is handed the jobs of one instant in the order of their ids."""
 
-    def due(self, queues: Sequence[str], limit: int) -> Due:
-        found = super().due(queues, limit)
-        order = list(dict.fromkeys(one.state for one in found.records))
-        ordered = sorted(found.records, key=lambda one: (order.index(one.state), one.due_at, one.id))
-        return replace(found, records=ordered)
+    def due(self, request: FindDue) -> Due:
+        found = super().due(request)
+        order = list(dict.fromkeys(one.state for one in found.heads))
+        ordered = sorted(found.heads, key=lambda one: (order.index(one.state), one.due_at, one.id))
+        return replace(found, heads=ordered)
+
+
+@planted("test_a_job_that_must_not_start_twice_does_not_although_its_enqueue_was_repeated")
+class DropsWhatEndedAtOnce(Unbroken):
+    """A final job that is kept for a short time only is not kept at all, and a repeated enqueue makes it anew."""
+
+    def kept(self, found: Record, change: Change, after: Record) -> Record:
+        return replace(after, due_at=after.ended_at) if _is_short(after) else after
+
+
+def _is_short(record: Record) -> bool:
+    if record.ended_at is None or record.due_at is None:
+        return False
+    return record.due_at - record.ended_at < timedelta(minutes=5)

@@ -1,12 +1,11 @@
 """Planted bugs that need several things to happen to one job: random stories find them."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec.structs import replace
 
 from stanchion.contract.answers import Claimed, Inserted
+from stanchion.contract.requests import Claim
 from stanchion.model.records import Item
 from stanchion.model.states import State
 from testing.planted import Unbroken, planted
@@ -28,6 +27,6 @@ class WaitingJobsLoseTheirUniqueKey(Unbroken):
 class BusyClaimsDoNotSayWhatIsDueNext(Unbroken):
     """A claim that takes jobs does not say when the next one is due."""
 
-    def claim(self, queues: Sequence[str], **request: Any) -> Claimed:
-        answer = super().claim(queues, **request)
-        return replace(answer, next_due_at=None if answer.records else answer.next_due_at)
+    def claim(self, request: Claim) -> Claimed:
+        answer = super().claim(request)
+        return answer if answer.more or not answer.records else replace(answer, ask_again_at=None)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stanchion import Exponential, StanchionError, hookimpl
+from stanchion import Event, Exponential, StanchionError, hookimpl
 from stanchion_testing import kit as kits
 from stanchion_testing.clock import VirtualClock
 from stanchion_testing.kit import Kit
@@ -53,7 +53,7 @@ class TestRunning:
         shop.welcome.using(at=datetime(2100, 1, 1, tzinfo=UTC)).enqueue("ada")
 
         with pytest.raises(
-            AssertionError, match="now; there are:\n  welcome.* scheduled for 2100-01-01T00:00"
+            AssertionError, match="now; these wait:\n  welcome.* scheduled for 2100-01-01T00:00"
         ):
             kit.run_one()
 
@@ -129,7 +129,7 @@ class TestRunning:
             again.enqueue()
 
         again.enqueue()
-        with pytest.raises(StanchionError, match="no end of jobs after 10 runs; the last was again()"):
+        with pytest.raises(StanchionError, match=r"gave up after 10 runs: .* the last was again\(\)"):
             kit.drain()
 
     def test_sync_handlers_run_on_the_thread_of_the_test(self, shop, kit):
@@ -178,12 +178,12 @@ class TestRunning:
 
         class Plugin:
             @hookimpl
-            def job_completed(self, job):
-                heard.append(job.id)
+            def job_changed(self, transition):
+                heard.append(transition.event)
 
         shop = Shop(plugins=[Plugin()])
         with Kit(shop.app) as kit:
-            job = shop.welcome.enqueue("ada")
+            shop.welcome.enqueue("ada")
             kit.drain()
 
-        assert heard == [job.id]
+        assert heard == [Event.ENQUEUE, Event.CLAIM, Event.COMPLETE]

@@ -42,15 +42,15 @@ def test_the_application_is_the_one_in_the_settings(project):
         """
         from shop import app, welcome
 
-        def test_it_is_welcomed(stanchion_app):
-            assert stanchion_app.app is app
+        def test_it_is_welcomed(stanchion_kit):
+            assert stanchion_kit.app is app
             job = welcome.enqueue("ada@example.org")
-            stanchion_app.assert_enqueued(welcome, args={"address": "ada@example.org"})
-            stanchion_app.drain()
+            stanchion_kit.assert_enqueued(welcome, args={"address": "ada@example.org"})
+            stanchion_kit.drain()
             assert job.result() == 15
 
-        def test_each_test_has_a_store_of_its_own(stanchion_app):
-            stanchion_app.refute_enqueued(welcome)
+        def test_each_test_has_a_store_of_its_own(stanchion_kit):
+            stanchion_kit.refute_enqueued(welcome)
         """
     )
 
@@ -62,10 +62,10 @@ def test_without_a_setting_it_is_a_new_one(project):
     project.makeini("[pytest]\nfilterwarnings = error")
     project.makepyfile(
         """
-        def test_doubling(stanchion_app):
-            assert not stanchion_app.app.tasks
-            job = stanchion_app.app.task(name="double")(lambda number: 2 * number).enqueue(21)
-            assert stanchion_app.run_one().result() == 42
+        def test_doubling(stanchion_kit):
+            assert not stanchion_kit.app.tasks
+            job = stanchion_kit.app.task(name="double")(lambda number: 2 * number).enqueue(21)
+            assert stanchion_kit.run_one().result() == 42
         """
     )
 
@@ -85,8 +85,8 @@ def test_a_fixture_can_give_another(project):
         def stanchion_app_under_test():
             return other
 
-        def test_it(stanchion_app):
-            assert stanchion_app.app is other
+        def test_it(stanchion_kit):
+            assert stanchion_kit.app is other
         """
     )
 
@@ -104,9 +104,9 @@ def test_a_fixture_can_give_another_clock(project):
         def stanchion_clock():
             return VirtualClock(START)
 
-        def test_it(stanchion_app, stanchion_clock):
-            assert stanchion_app.clock is stanchion_clock
-            assert stanchion_app.clock.now() == START
+        def test_it(stanchion_kit, stanchion_clock):
+            assert stanchion_kit.clock is stanchion_clock
+            assert stanchion_kit.clock.now() == START
         """
     )
 
@@ -115,7 +115,7 @@ def test_a_fixture_can_give_another_clock(project):
 
 def test_all_tests_can_have_it(project):
     """So that none reaches the backend that the application is configured for."""
-    project.makeini(f"{SETTINGS}usefixtures = stanchion_app")
+    project.makeini(f"{SETTINGS}usefixtures = stanchion_kit")
     project.makepyfile(
         """
         from shop import welcome
@@ -131,15 +131,15 @@ def test_all_tests_can_have_it(project):
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("shop", "'shop' is not <module>:<attribute>"),
-        ("shop:other", "'shop:other' is no Stanchion application"),
-        ("shops:app", "no module 'shops' on the import path; pythonpath = * adds a directory"),
+        ("shop", "invalid application 'shop': use <module>:<attribute>"),
+        ("shop:other", "'shop:other' is not a Stanchion application"),
+        ("shops:app", "cannot find module 'shops' on the import path; pythonpath = * adds a directory"),
     ],
 )
 def test_an_application_that_cannot_be_found_is_an_error_of_the_settings(project, where, words):
     """It names the setting."""
     project.makeini(SETTINGS.replace("shop:app", where))
-    project.makepyfile("def test_it(stanchion_app): pass")
+    project.makepyfile("def test_it(stanchion_kit): pass")
     result = project.runpytest_inprocess()
 
     result.assert_outcomes(errors=1)
@@ -152,16 +152,16 @@ def test_a_failure_shows_the_line_of_the_test_and_of_the_handler(project):
         """
         from shop import welcome
 
-        def test_it(stanchion_app):
+        def test_it(stanchion_kit):
             welcome.enqueue("ada")
-            stanchion_app.drain()
+            stanchion_kit.drain()
         """
     )
     result = project.runpytest_inprocess()
 
     result.stdout.fnmatch_lines(
         [
-            ">       stanchion_app.drain()",
+            ">       stanchion_kit.drain()",
             '>           raise ValueError(f"{address} is no address")',
             "E           ValueError: ada is no address",
         ]
@@ -175,17 +175,17 @@ def test_a_failed_assertion_shows_the_line_of_the_test(project):
         """
         from shop import welcome
 
-        def test_it(stanchion_app):
+        def test_it(stanchion_kit):
             welcome.enqueue("ada")
-            stanchion_app.assert_enqueued(welcome, args={"address": "bob"})
+            stanchion_kit.assert_enqueued(welcome, args={"address": "bob"})
         """
     )
     result = project.runpytest_inprocess()
 
     result.stdout.fnmatch_lines(
         [
-            '>       stanchion_app.assert_enqueued(welcome, args={"address": "bob"})',
-            "E       AssertionError: there is no job of welcome that is enqueued with *",
+            '>       stanchion_kit.assert_enqueued(welcome, args={"address": "bob"})',
+            "E       AssertionError: no job of welcome enqueued with *",
             "E         welcome(address='ada') in mail, queued: address is 'ada', not 'bob'",
         ]
     )
@@ -198,11 +198,11 @@ def test_every_job_runs_twice_if_the_command_line_says_so(project):
         """
         from stanchion import Stanchion
 
-        def test_it(stanchion_app):
+        def test_it(stanchion_kit):
             charged = []
-            charge = stanchion_app.app.task(name="charge")(charged.append)
+            charge = stanchion_kit.app.task(name="charge")(charged.append)
             charge.enqueue(5)
-            stanchion_app.drain()
+            stanchion_kit.drain()
             assert charged == [5]
         """
     )

@@ -17,7 +17,7 @@ from stanchion_testing.pytest_report import OPTION
 HEAD = """
 import pytest
 from stanchion_conformance import Ground
-from stanchion_conformance.settings import Settings, Twins
+from stanchion_conformance.settings import Settings, OtherWays
 from stanchion_memory import MemoryBackend
 
 class Memory(Ground):
@@ -29,7 +29,7 @@ class Memory(Ground):
 GOOD = (
     HEAD
     + """
-class TestGood(Memory, Settings, Twins):
+class TestGood(Memory, Settings, OtherWays):
     pass
 
 def test_of_something_else():
@@ -64,8 +64,9 @@ class TestOdd(Memory):
         pass
 
     def test_that_leaves_damage(self, backend):
+        from stanchion.contract.requests import Insert
         from stanchion_conformance.making import an_item
-        backend.insert([an_item()])
+        backend.insert(Insert([an_item()]))
         backend._shelves["mail"].records.clear()
 """
 )
@@ -126,9 +127,9 @@ def test_a_report_has_a_row_for_each_claim_and_its_level(run: Pytest) -> None:
 
     assert ran.status == 0
     assert (backend["title"], backend["where"]) == ("TestGood", "test_good.py::TestGood")
-    assert backend["counts"] == {"contract": {"passed": 7, "skipped": 3}}
+    assert backend["counts"] == {"contract": {"passed": 12, "skipped": 3}}
     assert {claim["level"] for claim in ran.table["claims"]} == {"contract"}
-    assert {claim["group"] for claim in ran.table["claims"]} == {"Settings", "Twins"}
+    assert {claim["group"] for claim in ran.table["claims"]} == {"Settings", "OtherWays"}
     assert ran.found["test_a_queue_with_a_job_is_not_forgotten"]["cases"] == 9
     assert "test_of_something_else" not in ran.found
     assert "test of something else" not in ran.page
@@ -148,7 +149,7 @@ def test_every_skip_of_a_report_has_its_reason(run: Pytest) -> None:
     assert all(reason in ran.page for reason in reasons)
 
 
-def test_a_report_tells_what_ran_and_when(run: Pytest) -> None:
+def test_a_report_says_what_ran_and_when(run: Pytest) -> None:
     """The date, how the run ended, and the versions, also of the packages that bring backends."""
     ran = run(test_good=GOOD)
     table = ran.table
@@ -160,7 +161,7 @@ def test_a_report_tells_what_ran_and_when(run: Pytest) -> None:
     assert all(words in ran.page for words in (table["written_at"], table["run"], pytest.__version__))
 
 
-def test_a_report_tells_of_failures(run: Pytest) -> None:
+def test_a_report_says_what_failed(run: Pytest) -> None:
     """Of claims, of single cases, of fixtures, and of the store after a test."""
     ran = run(test_odd=ODD)
     found = ran.found
@@ -182,7 +183,7 @@ def test_a_report_tells_of_failures(run: Pytest) -> None:
     assert {claim["level"] for claim in ran.table["claims"]} == {"own"}
 
 
-def test_a_page_shows_what_it_was_told_as_text(run: Pytest) -> None:
+def test_a_page_shows_what_it_is_given_as_text(run: Pytest) -> None:
     """Titles and reasons are escaped; the page brings no script and needs no other file."""
     ran = run(test_odd=ODD)
     tags = Tags()
@@ -196,7 +197,7 @@ def test_a_page_shows_what_it_was_told_as_text(run: Pytest) -> None:
     assert "&lt;script&gt;alert(1)" in ran.page
 
 
-def test_a_report_of_a_run_that_stopped_tells_what_was_not_run(run: Pytest) -> None:
+def test_a_report_of_a_run_that_stopped_says_what_was_not_run(run: Pytest) -> None:
     """With `-x`, what comes behind the first failure is neither passed nor forgotten."""
     ran = run("-x", test_odd=ODD)
 
@@ -246,7 +247,7 @@ def test_a_report_is_of_a_kind_that_exists(run: Pytest) -> None:
     ran = run(f"{OPTION}=report.txt", test_good=GOOD)
 
     assert ran.status == pytest.ExitCode.USAGE_ERROR
-    assert "a report is a .html or a .json file, not 'report.txt'" in ran.said
+    assert "invalid --stanchion-report 'report.txt': use a name that ends in .html or .json" in ran.said
 
 
 def test_without_the_option_pytest_starts_as_it_did() -> None:

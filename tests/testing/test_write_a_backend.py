@@ -14,10 +14,9 @@ import pytest
 import backend_dbm
 from stanchion.contract.backend import Backend
 from stanchion.errors import BackendError, ConfigError
-from stanchion.model.queues import QueueSettings
 from stanchion.model.states import State
 from stanchion_conformance.invariants import broken, everything, findings
-from stanchion_conformance.making import in_states
+from stanchion_conformance.making import counts_of, in_states, pause
 from stanchion_testing.clock import VirtualClock
 
 ROOT: Final = Path(__file__).parents[2]
@@ -49,7 +48,7 @@ def opened(tmp_path: Path) -> Iterator[Backend]:
     """A store with a job in each state, and a paused queue."""
     backend = an_example(tmp_path)
     in_states(backend, {state.value: state for state in State})
-    backend.configure("idle", QueueSettings(paused=True))
+    pause(backend, "idle")
     yield backend
     backend.close()
 
@@ -115,7 +114,7 @@ def test_after_each_step_the_groups_pass_that_the_page_names(tmp_path: Path) -> 
 def test_the_page_s_table_names_every_verb() -> None:
     """Whoever follows it has written a whole backend."""
     named = {verb for verbs, _ in steps() for verb in verbs}
-    verbs = {name for name in vars(Backend) if not name.startswith("_")}
+    verbs = {name for name in dir(Backend) if not name.startswith("_")}
 
     assert named == verbs
 
@@ -124,7 +123,8 @@ def test_a_quote_that_is_not_in_its_file_is_noticed(tmp_path: Path) -> None:
     """By the program that checks the pages; a method may be quoted without its indent."""
     page = tmp_path / "page.md"
     head = "<!-- from examples/backend_dbm/backend_dbm.py -->\n```python\n"
-    true, false = "def limits(self) -> Limits:\n    return LIMITS\n", "def limits(self) -> None:\n"
+    true = "def _queue(self, name: str) -> Queue:\n    return self._queues.get(name) or Queue()\n"
+    false = "def _queue(self) -> None:\n"
     page.write_text(f"{head}{true}```\n\n{head}{false}```\n")
 
     assert list(docs_check().misquoted(page)) == [
@@ -145,13 +145,13 @@ def test_the_example_finds_its_jobs_again(opened: Backend, tmp_path: Path) -> No
     assert found == []
 
 
-def test_the_example_puts_aside_what_it_cannot_read(opened: Backend, tmp_path: Path) -> None:
+def test_the_example_quarantines_what_it_cannot_read(opened: Backend, tmp_path: Path) -> None:
     """It says so when asked, and goes on with the rest."""
     opened.close()
     with backend_dbm.dbm.dumb.open(str(tmp_path / "test")) as file:
         file["mail:queued"] = b"torn"
     again = an_example(tmp_path)
-    found, counts = findings(again, "mail"), again.count(["mail"])["mail"]
+    found, counts = findings(again, "mail"), counts_of(again)
     again.close()
 
     assert found == ["unreadable: mail:queued: it is no record"]

@@ -1,1 +1,1 @@
-SELECT id, name, settings, tail, wakes FROM stanchion_queues WHERE namespace = ? ORDER BY name
+SELECT name, settings FROM stanchion_queues WHERE namespace = ? ORDER BY name

@@ -1,2 +1,2 @@
 -- A page of all jobs of a queue, by key.
-SELECT * FROM stanchion_jobs WHERE queue = ? AND key > ? ORDER BY key LIMIT ?
+SELECT {head}, args, notes, lists FROM stanchion_jobs WHERE queue = ? AND key > ? ORDER BY key LIMIT ?

@@ -1,3 +1,3 @@
--- Jobs of a queue by key. CROSS JOIN keeps the planner from reading the whole queue.
-SELECT job.*
-FROM json_each(?) AS wanted CROSS JOIN stanchion_jobs AS job ON job.queue = ? AND job.key = wanted.value
+-- Jobs of a queue by key.
+SELECT {head}, args, notes, lists
+FROM (SELECT value AS wanted FROM json_each(?)) CROSS JOIN stanchion_jobs ON queue = ? AND key = wanted

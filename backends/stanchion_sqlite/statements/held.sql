@@ -1,5 +1,5 @@
 -- Those of these jobs that a claim still holds, in the order given.
-SELECT job.*
-FROM json_each(?) AS wanted CROSS JOIN stanchion_jobs AS job ON job.id = wanted.value
-WHERE job.claim = ?
-ORDER BY wanted.key
+SELECT {head}, args, notes
+FROM (SELECT value AS wanted, key AS position FROM json_each(?)) CROSS JOIN stanchion_jobs ON id = wanted
+WHERE state = 'running' AND claim = ?
+ORDER BY position

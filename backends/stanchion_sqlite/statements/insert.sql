@@ -1,4 +1,2 @@
 -- One job; nothing if its key or its unique key is taken.
-INSERT INTO stanchion_jobs (queue, key, task, state, due_at, priority, place, unique_key, scope, tags, created_at, spec)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
+INSERT INTO stanchion_jobs ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING

@@ -1,4 +1,4 @@
--- A page of the jobs of a state, behind a place.
-SELECT * FROM stanchion_jobs
+-- The heads of a page of the jobs of a state, behind a place.
+SELECT {head}, major, minor FROM stanchion_jobs
 WHERE queue = ? AND state = ? AND (major, minor, id) > (?, ?, ?)
 ORDER BY major, minor, id LIMIT ?

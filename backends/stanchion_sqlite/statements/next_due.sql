@@ -1,4 +1,4 @@
--- The first clock of the jobs that wait for a time.
+-- The first deadline of the jobs that wait for a time.
 SELECT min(due_at) FROM (
     SELECT * FROM (
         SELECT due_at FROM stanchion_jobs WHERE queue = ? AND state = 'scheduled' ORDER BY major LIMIT 1

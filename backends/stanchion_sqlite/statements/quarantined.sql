@@ -1,2 +1,2 @@
--- How many records of a queue were put aside.
+-- How many records of a queue are quarantined.
 SELECT count(*) FROM stanchion_jobs WHERE queue = ? AND state = 'unreadable'

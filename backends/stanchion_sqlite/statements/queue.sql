@@ -1,1 +1,1 @@
-SELECT id, name, settings, tail, wakes FROM stanchion_queues WHERE namespace = ? AND name = ?
+SELECT id, name, settings, tail, wakes, minute, totals FROM stanchion_queues WHERE namespace = ? AND name = ?

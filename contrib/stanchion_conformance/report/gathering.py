@@ -94,7 +94,11 @@ class Gathering:
 
 
 def case_of(item: pytest.Item) -> Case | None:
-    """The claim that a test is about; none if it is not one of the conformance suite's classes."""
+    """Return the claim that a test is about.
+
+    Returns:
+        The case; `None` if the test is not in a class of the conformance suite.
+    """
     cls = getattr(item, "cls", None)
     if cls is None or not issubclass(cls, Ground):
         return None
@@ -113,7 +117,11 @@ def case_of(item: pytest.Item) -> Case | None:
 
 
 def versions() -> dict[str, str]:
-    """What ran: Python, pytest, and all packages that bring backends."""
+    """Return what ran: Python, pytest, and all packages that bring backends.
+
+    Returns:
+        Versions by name.
+    """
     packages = {point.dist.name for point in entry_points(group="stanchion.backends") if point.dist}
     return {
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
@@ -137,10 +145,10 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Why it did not pass, in a few words; empty if it did."""
     when = getattr(report, "when", "collect")
     before = f"in its {when}: " if report.failed and when in ("setup", "teardown") else ""
-    return (before + _told(report))[:LONGEST] if not report.passed else ""
+    return (before + _reason_in(report))[:LONGEST] if not report.passed else ""
 
 
-def _told(report: pytest.TestReport | pytest.CollectReport) -> str:
+def _reason_in(report: pytest.TestReport | pytest.CollectReport) -> str:
     expected: str | None = getattr(report, "wasxfail", None)
     found: Any = report.longrepr
     if expected is not None:

@@ -43,12 +43,15 @@ _NOTHING: Final = (
 
 
 def page(table: Table, report: Mapping[str, Any]) -> str:
-    """The whole page.
+    """Write the whole page.
 
     Args:
         table: What was found.
 
         report: When it was written, how the run ended, and the versions of what ran.
+
+    Returns:
+        HTML.
     """
     parts = [_errors(table), _summary(table) if table.backends else _NOTHING]
     parts += [_level(table, level, claims) for level, claims in table.levels.items()]

@@ -11,7 +11,7 @@ FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 NOT_RUN: Final = "not run"
 OUTCOMES: Final = (PASSED, FAILED, SKIPPED, NOT_RUN)
-"""What can become of a case, and of a claim."""
+"""The outcomes of a case, and of a claim."""
 
 OWN: Final = "own"
 """The level of tests that a backend's class adds of its own."""
@@ -40,7 +40,7 @@ class Case:
     """What its docstring says."""
 
     parameters: str
-    """What tells it from other cases of the claim; empty if there are none."""
+    """What distinguishes it from other cases of the claim; empty if there are none."""
 
 
 @define
@@ -63,11 +63,19 @@ class Cell:
         return next(one for one in (FAILED, NOT_RUN, PASSED, SKIPPED) if one in found)
 
     def because(self, outcome: str) -> dict[str, str]:
-        """The reasons of the cases of this outcome, by their parameters."""
+        """Return the reasons of the cases of this outcome.
+
+        Returns:
+            Reasons by the parameters of the case.
+        """
         return {case: self.reasons.get(case, "") for case, one in self.outcomes.items() if one == outcome}
 
     def plain(self) -> dict[str, Any]:
-        """The cell in JSON's types."""
+        """Return the cell in JSON's types.
+
+        Returns:
+            What the JSON report has for it.
+        """
         return {
             "outcome": self.outcome,
             "cases": len(self.outcomes),
@@ -109,7 +117,7 @@ class Table:
         """What could not be collected, and why."""
 
     def expect(self, case: Case) -> None:
-        """A case is to be run."""
+        """Note that a case will run."""
         self._cell(case).outcomes.setdefault(case.parameters, NOT_RUN)
 
     def add(self, case: Case, outcome: str, reason: str, seconds: float) -> None:
@@ -138,14 +146,22 @@ class Table:
         return {level: claims for level, claims in found.items() if claims}
 
     def counts(self, where: str) -> Mapping[str, Counter[str]]:
-        """How many claims of each level came to what, for one backend."""
+        """Count the claims of each level by outcome, for one backend.
+
+        Returns:
+            Counts by level.
+        """
         return {
             level: Counter(claim.cells[where].outcome for claim in claims if where in claim.cells)
             for level, claims in self.levels.items()
         }
 
     def plain(self) -> dict[str, Any]:
-        """The table in JSON's types."""
+        """Return the table in JSON's types.
+
+        Returns:
+            What the JSON report has for it.
+        """
         return {
             "backends": [
                 {

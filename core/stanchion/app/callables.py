@@ -15,27 +15,33 @@ def name_of(handler: object, name: str | None) -> str:
     Args:
         handler: The handler.
 
-        name: The name that was given. Defaults to the handler's own.
+        name: The name that was given; `None`: the handler's own.
+
+    Returns:
+        The name.
 
     Raises:
         InvalidArgument: It has no name of its own, or the name cannot be used.
     """
     found = getattr(handler, "__name__", None) if name is None else name
     if name is None and (found is None or found == "<lambda>"):
-        raise InvalidArgument(f"{_kind(handler)} has no name to call its task by: give it one with name=")
+        raise InvalidArgument(f"cannot name a task after {_kind(handler)}: give it a name with name=")
     if not isinstance(found, str) or not 0 < len(found) <= 256 or not found.isprintable():
-        raise InvalidArgument(f"a task is named by 1 to 256 printable characters, not {found!r}")
+        raise InvalidArgument(f"invalid task name {found!r}: use 1–256 printable characters")
     return found
 
 
 def check(handler: object) -> None:
     """Refuse what cannot be a handler.
 
+    Args:
+        handler: The handler.
+
     Raises:
         ConfigError: It cannot be called as a function, yields, or hides that it is async.
     """
     if isinstance(handler, str):
-        raise _refused(handler, f"it is a text; a name is given with @app.task(name={handler!r})")
+        raise _refused(handler, f"it is a string; a name is given with @app.task(name={handler!r})")
     if not callable(handler):
         raise _refused(handler, "it cannot be called")
     if isinstance(handler, type):
@@ -48,8 +54,9 @@ def check(handler: object) -> None:
     if not is_async(handler) and inspect.iscoroutinefunction(inspect.unwrap(inner)):
         raise _refused(
             handler,
-            f"it is async, and its decorator hides that: {_place(inner)} is a plain function, so nobody would await "
-            "what it returns; make that one async, or, if it runs the coroutine itself, call it from a plain function",
+            f"it is async, and its decorator hides that: {_place(inner)} is a plain function, so what it returns "
+            "would not be awaited; make that one async, or, if it runs the coroutine itself, call it from a plain "
+            "function",
         )
 
 
@@ -61,16 +68,31 @@ def _place(function: Any) -> str:
 
 
 def _refused(handler: object, why: str) -> ConfigError:
-    return ConfigError(f"{getattr(handler, '__qualname__', None) or repr(handler)} cannot be a task: {why}")
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    return ConfigError(f"cannot register {name} as a task: {why}")
 
 
 def is_async(handler: Callable[..., Any]) -> bool:
-    """Whether calling a handler gives a coroutine, which is then awaited on the worker's loop."""
+    """Return whether calling a handler gives a coroutine, to be awaited on the worker's loop.
+
+    Args:
+        handler: The handler.
+
+    Returns:
+        `True` if it does.
+    """
     return inspect.iscoroutinefunction(function_of(handler))
 
 
 def function_of(handler: Any) -> Any:
-    """Return the function that is run when a handler is called: inside partials and static methods, of an object."""
+    """Return the function that is run when a handler is called.
+
+    Args:
+        handler: The handler.
+
+    Returns:
+        The function inside partials and static methods, or of a callable object.
+    """
     while isinstance(handler, functools.partial | staticmethod):
         handler = handler.func if isinstance(handler, functools.partial) else handler.__func__
     if inspect.isroutine(handler):
@@ -79,7 +101,14 @@ def function_of(handler: Any) -> Any:
 
 
 def hinted(handler: Any) -> Any:
-    """Return the function whose type hints are a handler's: of an object around a function, those of the function."""
+    """Return the function whose type hints are a handler's.
+
+    Args:
+        handler: The handler.
+
+    Returns:
+        The function; of an object around a function, that function.
+    """
     if not inspect.isroutine(handler) and not isinstance(handler, functools.partial):
         handler = inspect.unwrap(handler)
     return function_of(handler)

@@ -9,8 +9,10 @@ from attrs import evolve, field, fields, frozen
 
 from stanchion.contract.opening import redacted
 from stanchion.errors import ConfigError, InvalidArgument
+from stanchion.errors.texts import did_you_mean
 from stanchion.model.policies import duration
 from stanchion.model.queues import check_name
+from stanchion.plugins.loading import NamedPlugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +21,7 @@ LEASE: Final = timedelta(seconds=30)
 """How long a claim holds a job without a beat: two beats may be missed, and recovery stays under a minute."""
 
 SWEEP: Final = timedelta(seconds=1)
-"""How often each worker looks for jobs whose clock has run out."""
+"""How often each worker looks for jobs that are due."""
 
 GRACE: Final = timedelta(seconds=7)
 """How long a stopping worker waits for its handlers; below the 10 s after which container runtimes kill."""
@@ -27,7 +29,7 @@ GRACE: Final = timedelta(seconds=7)
 
 def _url(value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidArgument(f"backend is a URL such as redis://localhost, not {value!r}")
+        raise InvalidArgument(f"backend must be a URL such as redis://localhost, not {value!r}")
     return value
 
 
@@ -54,16 +56,39 @@ def _span(default: timedelta, name: str) -> Any:
 def _slots(value: Any) -> int:
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if type(number) is not int or not 1 <= number <= 10_000:
-        raise InvalidArgument(f"concurrency is an integer from 1 to 10000, not {value!r}")
+        raise InvalidArgument(f"concurrency must be an integer from 1 to 10000, not {value!r}")
     return number
 
 
-def _names(value: Any) -> tuple[object, ...]:
+def _plugins(value: Any) -> tuple[object, ...]:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
+    if isinstance(value, Mapping):
+        return _tables(value)
     if not isinstance(value, Iterable):
-        raise InvalidArgument(f"plugins are a list of names or objects, not {value!r}")
+        raise InvalidArgument(
+            f"plugins must be a list of names or objects, or a table of tables, not {value!r}"
+        )
     return tuple(value)
+
+
+def _tables(tables: Mapping[str, Any], header: str = "plugins", file: str = "") -> tuple[NamedPlugin, ...]:
+    """Return the plugins that a table lists: by the name of each a table of its settings."""
+    for name, settings in tables.items():
+        if not isinstance(settings, Mapping):
+            raise InvalidArgument(
+                f"{file}{': ' if file else ''}{header}.{name} must be a table of settings, not {settings!r}"
+            )
+    return tuple(
+        NamedPlugin(name=name, settings=settings, where=f"[{header}.{name}] in {file}" if file else "")
+        for name, settings in tables.items()
+    )
+
+
+def _with_tables(listed: Iterable[object], tables: Iterable[object]) -> tuple[object, ...]:
+    """Return the plugins that are listed; those that are only named have the settings of their tables."""
+    named = {one.name: one for one in tables if isinstance(one, NamedPlugin)}
+    return tuple(named.get(one, one) if isinstance(one, str) else one for one in listed)
 
 
 @frozen(kw_only=True)
@@ -74,10 +99,10 @@ class Config:
     """The URL of the backend; its scheme names the backend."""
 
     namespace: str = field(default="stanchion", converter=_namespace)
-    """Set apart from all other namespaces in the same store."""
+    """Keeps its queues apart from those of other namespaces in the same store."""
 
-    plugins: tuple[object, ...] = field(default=(), converter=_names)
-    """Plugins: names of entry points, or objects; nothing is loaded that is not listed."""
+    plugins: tuple[object, ...] = field(default=(), converter=_plugins)
+    """Plugins: names of entry points, with settings or without, or objects; nothing is loaded that is not listed."""
 
     concurrency: int = field(default=10, converter=_slots)
     """How many jobs a worker runs at a time."""
@@ -93,28 +118,44 @@ class Config:
 
     @classmethod
     def load(cls, arguments: Mapping[str, Any], directory: "Path | None" = None) -> Self:
-        """Put the layers together.
+        """Return the settings that all layers together give.
 
         Args:
-            arguments: What the program passed; values that are none were not given.
+            arguments: What the program passed; values that are `None` were not given.
 
-            directory: Where the files are looked for; the working directory unless given.
+            directory: Where to look for the files. Defaults to the working directory.
+
+        Returns:
+            The settings.
 
         Raises:
             ConfigError: A setting does not exist, or a file cannot be read.
             InvalidArgument: A setting's value cannot be used; names the file or the variable that it came from.
         """
-        layers = {**_of_file(directory), **_of_environment(), **_from(_given(arguments), "")}
-        return cls(**{name: _converted(name, *setting) for name, setting in layers.items()})
+        file = _of_file(directory)
+        layers = {**file, **_of_environment(), **_from(_given(arguments), "")}
+        settings = {name: _converted(name, *setting) for name, setting in layers.items()}
+        if "plugins" in settings and "plugins" in file:
+            settings["plugins"] = _with_tables(settings["plugins"], _converted("plugins", *file["plugins"]))
+        return cls(**settings)
 
     def but(self, arguments: Mapping[str, Any]) -> Self:
-        """These settings with some changed; values that are none were not given.
+        """Return these settings with some changed.
+
+        Plugins that are only named keep the settings that they have here.
+
+        Args:
+            arguments: New values; values that are `None` were not given.
+
+        Returns:
+            The changed settings.
 
         Raises:
             ConfigError: There is no such setting.
             InvalidArgument: A setting's value cannot be used.
         """
-        return evolve(self, **_known(_given(arguments)))
+        changed = evolve(self, **_known(_given(arguments)))
+        return evolve(changed, plugins=_with_tables(changed.plugins, self.plugins))
 
 
 def _given(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,13 +171,14 @@ def _known(settings: Mapping[str, Any], where: str = "") -> Mapping[str, Any]:
     unknown = sorted(settings.keys() - set(known))
     if unknown:
         raise ConfigError(
-            f"{where}{': ' if where else ''}no setting is named {unknown[0]!r}; there are: {', '.join(known)}"
+            f"{where}{': ' if where else ''}unknown setting {unknown[0]!r}; expected one of "
+            f"{', '.join(known)}{did_you_mean(unknown[0], known)}"
         )
     return settings
 
 
 def _converted(name: str, value: Any, where: str) -> Any:
-    """The value of a setting as `Config` keeps it; an error says where a wrong one came from."""
+    """Return the value of a setting as `Config` keeps it; an error says where a wrong one came from."""
     _known({name: value}, where)
     converter: Callable[[Any], Any] = getattr(fields(Config), name).converter
     try:
@@ -151,19 +193,27 @@ def _of_environment() -> Mapping[str, _Setting]:
 
 
 def _of_file(directory: "Path | None") -> Mapping[str, _Setting]:
-    """The settings in the first of the two files there is."""
+    """Return the settings in the first of the two files that exists."""
     from pathlib import Path  # only a program that makes an application pays for it
 
-    # Relative to the working directory unless one is given: it may be gone, and then there is no file in it.
+    # Relative to the working directory by default: it may be gone, and then there is no file in it.
     own, project = (Path(directory or "", name) for name in ("stanchion.toml", "pyproject.toml"))
     if (settings := _read(own)) is not None:
-        return _from(settings, str(own.absolute()))
+        return _from(_placed(settings, "plugins", own), str(own.absolute()))
     if (whole := _read(project)) is None:
         return {}
     settings, where = _tool(whole), f"[tool.stanchion] in {project.absolute()}"
     if not isinstance(settings, dict):
-        raise ConfigError(f"{where} is a table of settings, not {settings!r}")
-    return _from(settings, where)
+        raise ConfigError(f"{where} must be a table of settings, not {settings!r}")
+    return _from(_placed(settings, "tool.stanchion.plugins", project), where)
+
+
+def _placed(settings: Mapping[str, Any], header: str, file: "Path") -> Mapping[str, Any]:
+    """Return the settings of a file, whose tables of plugins know where they are."""
+    plugins = settings.get("plugins")
+    if not isinstance(plugins, Mapping):
+        return settings
+    return {**settings, "plugins": _tables(plugins, header, str(file.absolute()))}
 
 
 def _from(settings: Mapping[str, Any], where: str) -> Mapping[str, _Setting]:
@@ -171,16 +221,16 @@ def _from(settings: Mapping[str, Any], where: str) -> Mapping[str, _Setting]:
 
 
 def _read(file: "Path") -> dict[str, Any] | None:
-    """What a file of settings says; `None` if there is no such file, or none that could be seen."""
+    """Return the content of a file of settings; `None` if it does not exist, or cannot be seen."""
     import tomllib
 
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file.absolute()} cannot be read: {error}") from error
+        raise ConfigError(f"cannot read {file.absolute()}: {error}") from error
     except OSError as error:
         if _is_file(file):
-            raise ConfigError(f"{file.absolute()} cannot be read: {error.strerror}") from error
+            raise ConfigError(f"cannot read {file.absolute()}: {error.strerror}") from error
         return None
 
 

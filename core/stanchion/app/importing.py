@@ -1,4 +1,4 @@
-"""Finding an application by the name of where it stands: `module:attribute`."""
+"""Finding an application by where it is: `module:attribute`."""
 
 from importlib import import_module
 from typing import Any
@@ -8,41 +8,42 @@ from stanchion.errors import ConfigError
 
 
 def application(where: str, hint: str) -> Stanchion:
-    """The application that `module:attribute` names. Its module is imported, so its code is run.
+    """Return the application that `module:attribute` names. Its module is imported, so its code is run.
 
     Args:
         where: The name.
 
-        hint: How the caller's user adds a directory to the import path; said if there is no such module.
+        hint: How the user adds a directory to the import path, for the error if there is no such module.
+
+    Returns:
+        The application.
 
     Raises:
-        ConfigError: There is no such module or attribute, or it is no application.
+        ConfigError: There is no such module or attribute, or it is not an application.
     """
     name, _, attribute = where.partition(":")
     if not name or not attribute:
-        raise ConfigError(f"{where!r} is not <module>:<attribute>")
+        raise ConfigError(f"invalid application {where!r}: use <module>:<attribute>")
     if not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigError(
-            f"{name!r} is not the name of a module, as an import has it{_meant(name, attribute)}"
-        )
+        raise ConfigError(f"invalid module name {name!r}: write it as in an import{_meant(name, attribute)}")
     try:
         found: Any = import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module was found, and lacks something itself
         raise ConfigError(
-            f"no module {error.name!r} on the import path; {hint}{_meant(name, attribute)}"
+            f"cannot find module {error.name!r} on the import path; {hint}{_meant(name, attribute)}"
         ) from error
     module = found
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, Stanchion):
-        raise ConfigError(f"{where!r} is no Stanchion application{_instead(found)}{_there(module)}")
+        raise ConfigError(f"{where!r} is not a Stanchion application{_instead(found)}{_there(module)}")
     return found
 
 
 def _meant(name: str, attribute: str) -> str:
-    """For a file instead of a module: how the module would be named."""
+    """Return, for a file instead of a module, a question that offers the module's name."""
     module = name.removesuffix(".py").removeprefix("./").replace("/", ".")
     is_name = module != name and all(part.isidentifier() for part in module.split("."))
     return f"; did you mean {module}:{attribute}?" if is_name else ""

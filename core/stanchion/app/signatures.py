@@ -49,28 +49,61 @@ class Signature:
             self.returns = _result_hint(hints.get("return", Any))
             self._results = msgspec.json.Decoder(self.returns)
         except Exception as error:
-            raise ConfigError(f"task {task} cannot be registered: its signature: {error}") from error
+            raise ConfigError(f"cannot register task {task}: its signature: {error}") from error
         self._kinds = [(one.name, one.kind) for one in parameters]
         self._may_be_none = misfit(b"null", None, self._results) is None
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind arguments as a call would, and encode them.
 
+        Args:
+            args: Positional arguments.
+
+            kwargs: Arguments by name.
+
+        Returns:
+            A JSON object.
+
         Raises:
             PayloadError: They do not fit the signature or its type hints, or cannot be stored as JSON.
         """
-        what = self._arguments
         try:
             bound = self._struct(*args, **kwargs) if self._plain else self._bind(args, kwargs)
         except TypeError as error:
             raise PayloadError(
-                f"{what} do not fit its signature {self._signature}: {error}{self._hint(kwargs)}"
+                f"{self._arguments} do not fit its signature {self._signature}: {error}{self._hint(kwargs)}"
             ) from error
+        return self._encoded(bound)
+
+    def changed(self, payload: bytes, changes: Mapping[str, Any]) -> bytes:
+        """Encode stored arguments with some of them changed.
+
+        Args:
+            payload: The stored arguments.
+
+            changes: New values, by the names of the parameters.
+
+        Returns:
+            A JSON object.
+
+        Raises:
+            PayloadError: The signature has no such parameter, or they do not fit its type hints or cannot be stored.
+        """
+        try:
+            bound = self._struct(**{**self.named(payload), **changes})
+        except TypeError as error:
+            raise PayloadError(
+                f"{self._arguments} do not fit its signature {self._signature}: {error}{self._hint(changes)}"
+            ) from error
+        return self._encoded(bound)
+
+    def _encoded(self, bound: msgspec.Struct) -> bytes:
+        what = self._arguments
         try:
             payload = msgspec.json.encode(bound)
         except Exception as error:
-            raise PayloadError(f"{what}: {error or type(error).__name__}") from error
-        check(payload, bound, what)
+            raise PayloadError(f"cannot store {what} as JSON: {error or type(error).__name__}") from error
+        check(payload, bound, what, "argument ")
         if why := misfit(payload, bound, self._decoder):
             raise PayloadError(f"{what} do not fit its signature {self._signature}: {why}")
         return payload
@@ -78,9 +111,15 @@ class Signature:
     def encode_result(self, value: object) -> bytes:
         """Encode what the handler returned.
 
+        Args:
+            value: The result.
+
+        Returns:
+            The result as JSON.
+
         Raises:
-            PayloadError: It cannot be stored as JSON, or does not come back equal by the return type. Another
-                attempt would do the same work for the same result, so the job has failed for good.
+            PayloadError: It cannot be stored as JSON, or does not come back equal by the return type. Another attempt
+                would do the same work for the same result, so the job is not retried.
         """
         if value is None and self._may_be_none:
             return b"null"
@@ -92,7 +131,7 @@ class Signature:
                 raise
             _close(value)
             kind = type(value).__name__
-            raise PayloadError(f"{what} is a {kind} that nobody awaited: make the handler async") from error
+            raise PayloadError(f"{what} is a {kind} that was not awaited: make the handler async") from error
         if why := misfit(payload, value, self._results):
             shape = (
                 "plain JSON, and has no return type"
@@ -103,7 +142,13 @@ class Signature:
         return payload
 
     def decode(self, payload: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Stored arguments, restored by the type hints, as they are passed to the handler.
+        """Restore stored arguments by the type hints, for a call of the handler.
+
+        Args:
+            payload: The stored arguments.
+
+        Returns:
+            Positional arguments, and arguments by name.
 
         Raises:
             Unreadable: They do not fit the signature.
@@ -114,7 +159,13 @@ class Signature:
         return self._unbind(bound)
 
     def named(self, payload: bytes | msgspec.Raw) -> dict[str, Any]:
-        """Stored arguments, restored by the type hints, by the names of their parameters.
+        """Restore stored arguments by the type hints.
+
+        Args:
+            payload: The stored arguments.
+
+        Returns:
+            The arguments by the names of their parameters.
 
         Raises:
             Unreadable: They do not fit the signature.
@@ -131,14 +182,14 @@ class Signature:
             return self._decoder.decode(payload)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise Unreadable(
-                f"stored arguments do not fit task {self._task}{self._signature}: {error}"
+                f"cannot read the stored arguments of task {self._task}{self._signature}: {error}"
             ) from error
 
     def __str__(self) -> str:
         return f"{self._task}{self._signature}"
 
     def _hint(self, kwargs: Mapping[str, Any]) -> str:
-        """What to do about an option that stands among the arguments."""
+        """Return what to do about an option that is among the arguments."""
         options = [name for name in self._options if name in kwargs and name not in self.names]
         return (
             f"; {options[0]} is an option: {self._task}.using({options[0]}=…).enqueue(…)" if options else ""
@@ -198,7 +249,7 @@ def _close(value: object) -> None:
 
 
 def _result_hint(hint: Any) -> Any:
-    """What a result is restored by: outcomes among what a handler may return are never stored."""
+    """Return what a result is restored by: outcomes among what a handler may return are never stored."""
     outcomes = typing.get_args(Outcome)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         stored = [one for one in typing.get_args(hint) if one not in outcomes]

@@ -18,7 +18,9 @@ def main() -> None:
     """
     missing = [name for name in ("click", "rich") if find_spec(name) is None]
     if missing:
-        sys.stderr.write(f"{' and '.join(missing)} missing: python -m pip install 'stanchion[cli]'\n")
+        sys.stderr.write(
+            f"the command line needs {' and '.join(missing)}: python -m pip install 'stanchion[cli]'\n"
+        )
         sys.exit(2)
     from stanchion.cli.commands import stanchion
 
@@ -30,7 +32,7 @@ def main() -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # what is left goes nowhere, without a word
         with suppress(OSError):
-            sys.stderr.write(f"Error: the output could not be written: {error.strerror}\n")
+            sys.stderr.write(f"Error: cannot write the output: {error.strerror}\n")
         sys.exit(1)
 
 
@@ -39,7 +41,7 @@ class OutputLostError(OSError):
 
 
 class _Output(TextIOWrapper):
-    """Standard output or error: escapes what its encoding has no code for, and tells its own errors from others."""
+    """Standard output or error: escapes what its encoding cannot represent; its own errors are `OutputLostError`."""
 
     def write(self, text: str) -> int:
         try:
@@ -55,7 +57,7 @@ class _Output(TextIOWrapper):
 
 
 def _output(stream: TextIO) -> TextIO:
-    """The stream, if it is closed or something of its own; else one like it that can write any text."""
+    """Return a stream like this one that can write any text; the stream itself if it is closed or not a file."""
     if not isinstance(stream, TextIOWrapper):
         return stream
     encoding, by_line, through = stream.encoding, stream.line_buffering, stream.write_through

@@ -13,13 +13,14 @@ from stanchion.errors import StanchionError
 _COMMANDS: Final[Mapping[str, str]] = {
     "worker": "stanchion.cli.worker",
     "info": "stanchion.cli.info",
+    "stats": "stanchion.cli.stats",
     "show": "stanchion.cli.show",
     "check": "stanchion.cli.check",
 }
 """Where each subcommand is, by its name, which is also the function's; in the order `--help` shows them."""
 
 GROUP: Final = "stanchion.commands"
-"""The entry-point group of further subcommands, each a click command; listed behind ours, sorted by name."""
+"""The entry-point group of further subcommands, each a click command; listed after ours, sorted by name."""
 
 
 class _Commands(click.Group):
@@ -62,7 +63,7 @@ def stanchion() -> None:
     """Work on job queues: run workers, look at queues and jobs.
 
     The backend is named by --backend, by STANCHION_BACKEND, or in stanchion.toml. Other users of the machine can
-    read a program's arguments: a URL with a password belongs into the environment or the file.
+    read a program's arguments: put a URL with a password into the environment or the file.
 
     Exit codes: 0 fine, 1 refused (the message says why), 2 wrong usage, 130 stopped by Ctrl-C.
     """

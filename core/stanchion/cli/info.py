@@ -8,8 +8,10 @@ import click
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import console, json_text, number, say, table
 from stanchion.contract.answers import Counts
-from stanchion.contract.backend import Backend, Quarantines
+from stanchion.contract.capabilities import Quarantines
 from stanchion.contract.opening import redacted
+from stanchion.contract.requests import Count
+from stanchion.engine.engine import Engine
 from stanchion.engine.operations import Call, Steps
 from stanchion.model.states import State
 
@@ -30,7 +32,7 @@ def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
     read are counted as quarantined, where there are any; `check` names them.
     """
     with opened(backend, namespace, "info") as app:
-        rows = app.engine.run(_rows(app.engine.backend))
+        rows = app.engine.call(_rows(app.engine))
         if as_json:
             click.echo(json_text({"queues": rows}))
         elif rows:
@@ -39,11 +41,11 @@ def info(backend: str | None, namespace: str | None, *, as_json: bool) -> None:
             say(f"no queues in {redacted(app.config.backend)}, namespace {app.config.namespace}")
 
 
-def _rows(backend: Backend) -> Steps[list[dict[str, Any]]]:
-    settings = yield Call("queues")
-    counts: Mapping[str, Counts] = yield Call("count", (list(settings),))
+def _rows(engine: Engine) -> Steps[list[dict[str, Any]]]:
+    settings = yield from engine.queues()
+    counts: Mapping[str, Counts] = yield Call("count", (Count(list(settings)),))
     quarantined: Mapping[str, int] = {}
-    if isinstance(backend, Quarantines):
+    if isinstance(engine.backend, Quarantines):
         quarantined = yield Call("quarantined", (list(settings),))
     return [
         {

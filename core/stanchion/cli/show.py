@@ -10,15 +10,16 @@ import msgspec
 from stanchion.app.jobs import Job
 from stanchion.cli.store import AS_JSON, opened, store_options
 from stanchion.cli.terminal import json_text, say
-from stanchion.codec.payloads import Unreadable, decode, decode_spec
-from stanchion.model.history import Failure, Happening
+from stanchion.codec.payloads import Unreadable, decode
+from stanchion.codec.specs import decode_args, decode_policy
+from stanchion.model.history import Failure, HistoryEntry
 from stanchion.model.records import Record
 from stanchion.model.states import FINAL, State
 
 _PAYLOADS: Final = ("arguments", "result", "saved")
-"""What a job carries for its handler; it may be confidential, so each is shown only if it is asked for."""
+"""What a job carries for its handler; it may be confidential, so each is shown on request only."""
 
-_CLOCK: Final[Mapping[State, str]] = {
+_DUE: Final[Mapping[State, str]] = {
     State.BLOCKED: "looks again",
     State.SCHEDULED: "starts",
     State.RETRYING: "starts",
@@ -30,9 +31,9 @@ _CLOCK: Final[Mapping[State, str]] = {
 @click.command()
 @click.argument("job_id")
 @store_options
-@click.option("--arguments", is_flag=True, help="Show the arguments; hidden unless asked for.")
-@click.option("--result", is_flag=True, help="Show the result; hidden unless asked for.")
-@click.option("--saved", is_flag=True, help="Show what the handler saved; hidden unless asked for.")
+@click.option("--arguments", is_flag=True, help="Show the arguments [default: only their size].")
+@click.option("--result", is_flag=True, help="Show the result [default: only its size].")
+@click.option("--saved", is_flag=True, help="Show what the handler saved [default: only its size].")
 @click.option("-v", "--verbose", is_flag=True, help="Show the tracebacks of errors.")
 @AS_JSON
 def show(
@@ -51,7 +52,7 @@ def show(
 
 
 def described(job: Job[Any], wanted: list[str], *, verbose: bool) -> dict[str, Any]:
-    """A job as JSON's types.
+    """Return a job as JSON's types.
 
     Args:
         job: The job, as read.
@@ -59,6 +60,9 @@ def described(job: Job[Any], wanted: list[str], *, verbose: bool) -> dict[str, A
         wanted: Which of its payloads to include; of the others only the sizes.
 
         verbose: Include the tracebacks of errors.
+
+    Returns:
+        What is known of the job, by name.
     """
     record = job.record
     assert record is not None, "it was read, not just enqueued"
@@ -67,18 +71,18 @@ def described(job: Job[Any], wanted: list[str], *, verbose: bool) -> dict[str, A
         "task": job.task,
         "state": job.state.value,
         "attempts": job.attempts,
-        "attempts_allowed": _or_none(lambda: decode_spec(record.spec)[1].retries + 1),
+        "attempts_allowed": _or_none(lambda: decode_policy(record.policy).retries + 1),
         "runs": record.run,
         **{counter: record.count(counter) for counter in ("lost", "released", "snoozed")},
         "priority": job.priority,
         "tags": list(job.tags),
         "worker": record.worker,
         **_times(record),
-        "cancel_requested": _text(record.notes.get("cancel")),
+        "cancel_requested": None if record.cancel is None else record.cancel.reason,
         "progress": _or_none(lambda: msgspec.to_builtins(job.progress)),
         "payloads": {name: _payload(record, name, wanted=name in wanted) for name in _PAYLOADS},
         "errors": [_error(at, one, verbose=verbose) for at, one in _entries(record, "errors", Failure)],
-        "history": [_happened(at, one) for at, one in _entries(record, "history", Happening)],
+        "history": [_history(at, one) for at, one in _entries(record, "history", HistoryEntry)],
         "log": job.log,
     }
 
@@ -104,7 +108,7 @@ def _or_none(read: Any) -> Any:
 
 
 def _payload(record: Record, name: str, *, wanted: bool) -> dict[str, Any] | None:
-    """A payload's size, and the payload if it is wanted and can be read; none if there is none."""
+    """Return a payload's size, and the payload if it is wanted and can be read; `None` if it does not exist."""
     stored = _arguments(record) if name == "arguments" else record.notes.get(name)
     if stored is None:
         return None
@@ -112,7 +116,7 @@ def _payload(record: Record, name: str, *, wanted: bool) -> dict[str, Any] | Non
 
 
 def _arguments(record: Record) -> bytes | None:
-    return _or_none(lambda: bytes(decode_spec(record.spec)[0]))  # type: ignore[no-any-return]  # bytes, or none
+    return _or_none(lambda: bytes(decode_args(record.args)))  # type: ignore[no-any-return]  # bytes, or `None`
 
 
 def _entries(record: Record, name: str, kind: type[Any]) -> Iterator[tuple[str | None, Any]]:
@@ -126,7 +130,7 @@ def _error(at: str | None, failure: Failure, *, verbose: bool) -> dict[str, Any]
     return {"at": at, "run": failure.run, "type": failure.type, "message": failure.message, **trace}
 
 
-def _happened(at: str | None, one: Happening) -> dict[str, Any]:
+def _history(at: str | None, one: HistoryEntry) -> dict[str, Any]:
     return {"at": at, "run": one.run, "event": one.event, "to": one.to, "reason": one.reason}
 
 
@@ -155,7 +159,7 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if found[f"{name}_at"]:
             yield name, found[f"{name}_at"]
     if found["due_at"]:
-        yield _CLOCK.get(State(found["state"]), "due"), found["due_at"]
+        yield _DUE.get(State(found["state"]), "due"), found["due_at"]
     if found["cancel_requested"] is not None:
         yield "cancel", f"requested {found['cancel_requested']}".rstrip()
     if found["progress"]:

@@ -14,35 +14,51 @@ from stanchion.errors import ConfigError
 F = TypeVar("F", bound=Callable[..., Any])
 
 BACKEND: Final = click.option(
-    "--backend", metavar="URL", help="Where jobs are kept, such as redis://localhost; else STANCHION_BACKEND."
+    "--backend",
+    metavar="URL",
+    help="Use this store, such as redis://localhost [default: STANCHION_BACKEND, else as configured].",
 )
 NAMESPACE: Final = click.option(
-    "--namespace", metavar="NS", help="What sets this application's queues apart from others in the store."
+    "--namespace",
+    metavar="NS",
+    help="Use the queues of this namespace [default: STANCHION_NAMESPACE, else as configured].",
 )
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def store_options(command: F) -> F:
-    """Give a command the options that name a store."""
+    """Give a command the options that name a store.
+
+    Args:
+        command: The command's function.
+
+    Returns:
+        The same function, decorated.
+    """
     return BACKEND(NAMESPACE(command))
 
 
 def refuse_local(backend: Backend, command: str) -> None:
     """Refuse a store that no other process can see.
 
+    Args:
+        backend: The store.
+
+        command: The command's name, for the error.
+
     Raises:
-        ConfigError: It lives in this process alone.
+        ConfigError: It exists in this process only.
     """
     if backend.limits.local:
         raise ConfigError(
-            f"stanchion {command} needs a backend that several processes share, and {type(backend).__name__} "
-            "lives in one: name another with --backend or STANCHION_BACKEND"
+            f"cannot use {type(backend).__name__} for stanchion {command}: it exists in one process only; "
+            "name another backend with --backend or STANCHION_BACKEND"
         )
 
 
 @contextmanager
 def opened(backend: str | None, namespace: str | None, command: str) -> Iterator[Stanchion]:
-    """An application without tasks and plugins, for looking at a store.
+    """Open an application without tasks and plugins, to look at a store.
 
     Raises:
         ConfigError: The store cannot be used, or lives in this process alone.

@@ -13,26 +13,50 @@ WIDE: Final = 120
 
 
 def say(text: str, *, label: str = "") -> None:
-    """Print a line: a label, if any, and a text that may be stored, with its control characters escaped."""
+    """Print a line, with control characters escaped.
+
+    Args:
+        text: A text, which may be stored.
+
+        label: What comes before it. Defaults to nothing.
+    """
     import click
 
     click.echo(f"{click.style(label, dim=True)}{shown(text)}")
 
 
 def number(value: int) -> str:
-    """A number with its thousands set apart."""
+    """Return a number with its thousands set apart.
+
+    Args:
+        value: The number.
+
+    Returns:
+        The number as text.
+    """
     return f"{value:,}".replace(",", " ")
 
 
 def json_text(value: object) -> str:
-    """A value as indented JSON in ASCII, so that no terminal can be misled by it either."""
+    """Return a value as indented JSON in ASCII, so that it cannot mislead a terminal either.
+
+    Args:
+        value: JSON's types.
+
+    Returns:
+        The JSON.
+    """
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=True)
 
 
 def console() -> "Console":
-    """Where tables are drawn: on standard output, without colours or control codes unless it is a terminal."""
+    """Return where tables are drawn.
+
+    Returns:
+        Standard output, without colours or control codes unless it is a terminal.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -49,7 +73,18 @@ def console() -> "Console":
 
 
 def table(*columns: str, title: str | None = None, texts: int = 1) -> "Table":
-    """An empty table without lines; the first columns hold texts, the others numbers, which stand to the right."""
+    """Return an empty table without lines.
+
+    Args:
+        *columns: The names of its columns.
+
+        title: Its title. Defaults to nothing.
+
+        texts: How many of the first columns hold texts; the others hold numbers, aligned to the right.
+
+    Returns:
+        The table.
+    """
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title=title)

@@ -24,21 +24,26 @@ FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     "where",
     metavar="MODULE:ATTRIBUTE",
     required=True,
-    help="The application. Its module is imported, so its code is run; nothing else is imported.",
+    help="Run the jobs of this application. Its module is imported, so its code is run.",
 )
 @click.option(
     "--app-dir",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="Look for the module here as well. Not even the working directory is looked into unless named.",
+    help="Look for the module in this directory as well [default: the import path only].",
 )
 @click.option(
-    "--queues", metavar="A,B", help="Which queues to serve, the first one first; else those of its tasks."
+    "--queues", metavar="A,B", help="Queues to serve, in order [default: those of the app's tasks]."
 )
-@click.option("--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="How many jobs at a time.")
-@click.option("--burst", is_flag=True, help="Stop once there is nothing to do.")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    help="Run this many jobs at a time [default: the app's setting, else 10].",
+)
+@click.option("--burst", is_flag=True, help="Stop when there is nothing left to do.")
 @store_options
-@click.option("-v", "--verbose", is_flag=True, help="Log details too.")
+@click.option("-v", "--verbose", is_flag=True, help="Log details as well.")
 def worker(
     *,
     where: str,
@@ -53,7 +58,7 @@ def worker(
     """Run the jobs of an application until stopped.
 
     SIGTERM, SIGHUP or Ctrl-C: no new job is started, running ones get their grace, what is left is handed back. A
-    second one ends the grace. Options given here win over the application's settings. The log goes to standard error.
+    second one ends the grace. Options given here override the application's settings. The log goes to standard error.
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT)
     with loaded(where, app_dir).override(backend, namespace=namespace, concurrency=concurrency) as app:
@@ -62,10 +67,18 @@ def worker(
 
 
 def loaded(where: str, app_dir: str | None) -> Stanchion:
-    """The application that `module:attribute` names.
+    """Return the application that `module:attribute` names.
+
+    Args:
+        where: The name.
+
+        app_dir: A directory to look in as well.
+
+    Returns:
+        The application.
 
     Raises:
-        click.BadParameter: There is no such module or attribute, or it is no application.
+        click.BadParameter: There is no such module or attribute, or it is not an application.
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
@@ -94,7 +107,7 @@ def _work(app: Stanchion, queues: list[str] | None, *, burst: bool) -> None:
         try:
             runner.abandon()
         except StanchionError as error:
-            _log.error("could not hand jobs back, they wait for the end of their leases: %s", error)
+            _log.error("could not hand back jobs: %s; they run again when their leases end", error)
         if runner.stuck:
-            _log.warning("handed back although their handlers did not end: %s", ", ".join(runner.stuck))
+            _log.warning("handed back jobs whose handlers did not end: %s", ", ".join(runner.stuck))
             leave(0)

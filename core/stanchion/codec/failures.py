@@ -22,6 +22,9 @@ def failure_of(error: BaseException, run: int) -> Failure:
         error: What the handler raised.
 
         run: The number of the run it ended.
+
+    Returns:
+        Its type, message and traceback.
     """
     return Failure(
         type=clipped(name_of(error), LONGEST_MESSAGE),
@@ -32,7 +35,7 @@ def failure_of(error: BaseException, run: int) -> Failure:
 
 
 def _of_handler(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without the worker's own frames, which lead up to the handler."""
+    """Return a traceback without the worker's own frames, which lead up to the handler."""
     ours = ("stanchion.worker.", "concurrent.futures.")
     while trace is not None and trace.tb_next is not None:
         if not str(trace.tb_frame.f_globals.get("__name__")).startswith(ours):

@@ -22,7 +22,7 @@ import msgspec
 
 
 def loss(given: object, back: object, payload: bytes) -> str | None:
-    """Say what a round trip through JSON changed.
+    """Return what a round trip through JSON changed.
 
     Args:
         given: The value that was encoded. It is finite, and not nested too deep for Python's stack.
@@ -66,7 +66,7 @@ def _difference(given: Any, back: Any, at: str) -> str | None:
 
 
 def _is_array(given: object, back: object) -> bool:
-    """Whether both are arrays to JSON, and no named tuple among them loses its names."""
+    """Return whether both are arrays to JSON, and no named tuple among them loses its names."""
     if not isinstance(given, list | tuple) or not isinstance(back, list | tuple):
         return False
     return not isinstance(given, tuple) or type(given) is tuple or isinstance(back, type(given) | tuple)
@@ -77,7 +77,7 @@ def _instant(value: datetime) -> datetime:
 
 
 def _fields(value: object) -> Sequence[str] | None:
-    """The names of the fields of a Struct, an attrs class or a dataclass; `None` for anything else."""
+    """Return the names of the fields of a Struct, an attrs class or a dataclass; `None` for anything else."""
     import dataclasses  # few values are looked into
 
     kind = type(value)

@@ -1,1 +1,1 @@
-"""The contract: what a backend must do, asks and answers."""
+"""The contract: what a backend must do, and the values it is asked by and answers with."""

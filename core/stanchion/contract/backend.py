@@ -1,46 +1,78 @@
 """The contract: what a backend must do. These docstrings are its only copy.
 
-A backend stores records and applies changes that core decided. It never decides what becomes of a job, never
-decodes spec, notes or lists, and owns time: every instant it answers or compares is its own clock's, in whole
+A backend stores records and applies changes that core decided. It never decides the new state of a job, never decodes
+policies, arguments, notes or lists, and owns time: every instant it answers or compares is its own clock's, in whole
 milliseconds, timezone-aware UTC in Python.
 
-Each verb is atomic per job: every job in a call is changed whole or not at all, whatever fails. Calls may be
-repeated after an unknown outcome: `insert`, `claim` and `configure` answer as before, and a repeated change is
-refused by its guards, but for one that leaves job and claim as they are: a beat appends its entries again. One
-call carries at most `Limits.batch` items, changes, ids or jobs, and at most `Limits.bytes` of payloads if it carries
-more than one; core splits longer ones, and backends answer with what fits (`stanchion.contract.answers.Room`).
+A verb takes one frozen request (`stanchion.contract.requests`) and gives one answer (`stanchion.contract.answers`). A
+field that is added to a request has a default with which nothing changes, and core does not rely on a filter that a
+backend may not know: it filters again.
+
+Each verb is atomic per job: every job in a call is changed whole or not at all, whatever fails. Calls may be repeated
+after an unknown outcome: `insert` and `claim` answer as before, and a repeated change is refused by its
+guards, except one that leaves job and claim as they are: a beat appends its entries again. One call carries at most
+`Limits.batch` items, changes, ids or jobs, and at most `Limits.bytes` of payloads if it carries more than one; core
+splits longer ones, and `claim` answers with what fits (`stanchion.contract.answers.Room`).
+
+In the same atomic step in which jobs move from state to state, the queue's ledger counts it
+(`stanchion.model.ledger.Ledger`): one number for each row and call. An event that leaves the state as it is is not
+counted.
 
 Errors: `Unavailable` when it is unknown whether the call took effect, `BackendError` when it did not; `Busy` when it
 waited for others as long as it may, and did not.
 
 A backend is opened by its entry point in the group `stanchion.backends`, one for each URL scheme:
 `open(url, *, namespace, clock=None) -> Backend`. Two namespaces never see each other. It must not do I/O yet.
-More power is another Protocol, found by `isinstance`; see the end of this file.
+More power is another Protocol, found by `isinstance`: see `stanchion.contract.capabilities`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Inserted, Page
-from stanchion.model.changes import Applied, Change, Refused
+from stanchion.contract.answers import CheckPage, Claimed, Configured, Counts, Due, Inserted, Page
+from stanchion.contract.requests import (
+    Apply,
+    Check,
+    Claim,
+    Configure,
+    Count,
+    FindDue,
+    Forget,
+    Get,
+    Insert,
+    List,
+    ReadLedger,
+    Wait,
+)
+from stanchion.model.changes import Applied, Refused
+from stanchion.model.ledger import Books
 from stanchion.model.queues import QueueSettings
-from stanchion.model.records import Item, Record
-from stanchion.model.states import FINAL, State
+from stanchion.model.records import Record
 
 
 class Clock(Protocol):
-    """Where tests get their time from. In production there is none, and a backend uses its own."""
+    """The source of time in tests. In production there is none, and a backend uses its own."""
 
     def now(self) -> datetime:
-        """The instant it is."""
+        """Return the present instant.
+
+        Returns:
+            An instant with a timezone.
+        """
         ...
 
     def subscribe(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """Call `wake` whenever the time was moved; the answer ends that."""
+        """Call `wake` whenever the time was moved.
+
+        Args:
+            wake: Is called on the thread that moves the time.
+
+        Returns:
+            A function that ends the subscription.
+        """
         ...
 
 
@@ -58,24 +90,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = BYTES
     """How many bytes of payloads one call may carry, either way; a single item, change or job may have more."""
 
+    looks: int = 1_000
+    """How many heads are looked at for one page of a listing with `List.where`."""
+
     local: bool
     """Whether the store lives in this process alone, so that no other process can serve its queues."""
 
 
-class Backend(Protocol):
-    """What every backend does."""
+class Verbs(Protocol):
+    """The verbs that call the store, and do not wait for anything to happen."""
 
-    @property
-    def limits(self) -> Limits:
-        """Its sizes."""
-        ...
-
-    def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        """Create jobs, in the order given; the answers are in that order.
+    def insert(self, request: Insert) -> Sequence[Inserted]:
+        """Create jobs, in the order given.
 
         Atomic per item. An item whose id is taken is answered with the job that has it; one whose unique key is
-        held in its queue, with the holder. Both leave everything as it was. `created_at` is the backend's now.
-        A job created `queued` stands at the tail of its priority. A queue begins to exist with its first job.
+        held in its queue, with the holder. Both leave everything as it was. `created_at` is the backend's now. A job
+        created `queued` is placed at the tail of its priority; one created `running` as well, and is held by the
+        item's claim, in its first run (`stanchion.model.effects.create_record`). A queue begins to exist with its
+        first job.
+
+        Returns:
+            An answer for each item, in that order.
 
         Raises:
             BackendError: Among others, that an id or a unique key is held by a record that cannot be read; the other
@@ -83,218 +118,197 @@ class Backend(Protocol):
         """
         ...
 
-    def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        """Take up to `limit` jobs for a worker, the queues in the order given, paused ones left out.
+    def claim(self, request: Claim) -> Claimed:
+        """Take up to `limit` jobs for a worker, the queues in the order given; paused queues are skipped.
 
-        In each queue, jobs that wait for a time (`scheduled`, `retrying`) and are due join the tail first, the
-        oldest clock first, at most `Limits.batch` of them; those of one instant by their creation, then their id.
-        Then jobs are taken by priority, highest first, and
-        by place. Each taken job is `running`, with this claim and worker, `run` one higher, `started_at` now and
-        the lease's end as its clock; a unique key whose scope is `start` is freed (`stanchion.model.changes.claimed`).
-        Atomic per job, and no job is ever handed to two claims.
+        In each queue, jobs that wait for a time (`stanchion.model.states.WAITING`) and are due join the tail first,
+        the longest due first, at most `Limits.batch` of them; those due at one instant by their creation, then their
+        id. Then jobs are taken by priority, highest first, and by place. Each taken job is `running`, with this claim
+        and worker, `run` one higher, `started_at` now and due at the lease's end; a unique key whose scope is
+        `start` is freed (`stanchion.model.effects.claim_record`). Atomic per job, and no job is ever handed to two
+        claims.
 
         A claim id is used for one claim. Asked again with the same id within the time in which calls are repeated
         (`stanchion.model.changes.remembered`), the answer is the jobs of that claim that are still held by it, and
         nothing new; one that took nothing was none. A record that cannot be read is quarantined, for `check` to
         report, and does not stop the others.
+
+        Returns:
+            The jobs with head, arguments and notes, and when to ask again.
         """
         ...
 
-    def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        """Make changes, in the order given; the answers are in that order.
+    def apply(self, request: Apply) -> Sequence[Applied | Refused]:
+        """Make changes, in the order given.
 
-        Each is atomic: its guards are checked in the order absent, claim, state, due, revision, unique, and the
-        first that does not hold is answered with the job as found; nothing of it is changed then. A job that was
-        created at another instant than the change names is another job: absent. What an accepted change makes of
-        the job is said by `stanchion.model.changes.applied`. Deleting frees the unique key.
+        Each is atomic: its guards are checked in the order of `stanchion.model.changes.Refusal`, and for the first
+        that does not hold the change is refused; nothing of it is written then. A job that was created at another
+        instant than the change names is another job: absent. What an accepted change makes of the job is said by
+        `stanchion.model.effects.apply_change`. Deleting frees the unique key.
+
+        Returns:
+            An answer for each change, in that order; a refusal shows the job's head and history.
         """
         ...
 
-    def due(self, queues: Sequence[str], limit: int) -> Due:
-        """Up to `limit` jobs of every state whose clock has run out: running ones first, oldest clock first.
+    def due(self, request: FindDue) -> Due:
+        """Find up to `limit` jobs of every state that are due, by state in the order of `SWEPT`.
 
-        Those of one instant go by their creation, then their id.
-        Changes nothing, but for records that cannot be read, which are quarantined, and quarantined ones that can be
-        read again, which a backend may put back. Several callers may be handed the same job: the guard `if_due` makes
-        that harmless.
+        Within a state the longest due come first; those due at one instant by their creation, then their id. Changes
+        nothing, except that records that cannot be read are quarantined, and quarantined ones that can be read again
+        may be put back. Several callers may be handed the same job: the guard `if_due` makes that harmless.
+
+        Returns:
+            Their heads.
         """
         ...
 
-    def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
-        """The jobs of these ids, in that order; none where there is no such job, or it cannot be read."""
-        ...
+    def get(self, request: Get) -> Sequence[Record | None]:
+        """Read jobs, heads and bodies.
 
-    def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        """One page of the jobs in a state: by clock, or for `queued` in the order they will be taken.
-
-        A job that stays put appears exactly once over all pages. An unknown queue has one empty page.
+        Returns:
+            The jobs, in the order of the ids; `None` where there is no such job, or it cannot be read.
         """
         ...
 
-    def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        """How many jobs of each queue are in each state; zeros for a queue that does not exist."""
+    def list(self, request: List) -> Page:
+        """Read one page of the heads of a queue's jobs in a state: by deadline, or queued ones as they will be taken.
+
+        A job that stays where it is appears exactly once over all pages. An unknown queue has one empty page. `tag`
+        and `where` are filters (`stanchion.model.selection.is_selected`); the cost of a page with a tag does not grow
+        with the number of other jobs.
+
+        Returns:
+            The page; the heads of those that can be read.
+        """
         ...
 
-    def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        """Wait until there may be something to claim in one of these queues; whether a wake came.
+    def count(self, request: Count) -> Mapping[str, Counts]:
+        """Count the jobs of each queue by state.
 
-        Returns at once if a wake came since the caller's last claim: an insert, a change that queues a job, a
-        new earliest due time, a resumed queue. A hint only: a lost one costs a poll, and a wake may find nothing.
-        A wake may be given to one waiter alone, if a claim that leaves jobs behind wakes the next.
-        `close` ends it.
+        Returns:
+            The counts by queue; zeros for a queue that does not exist.
+        """
+        ...
+
+    def ledger(self, request: ReadLedger) -> Books:
+        """Read what a queue's ledger counted.
+
+        Returns:
+            Its totals, and those of its snapshots that are asked for; empty for a queue that does not exist.
         """
         ...
 
     def queues(self) -> Mapping[str, QueueSettings]:
-        """The queues that exist, and their settings, sorted by name."""
+        """Read the queues that exist, reserved ones as well.
+
+        Returns:
+            Their settings, sorted by name.
+        """
         ...
 
-    def configure(self, queue: str, settings: QueueSettings) -> None:
-        """Set a queue's settings, creating it if it does not exist. Takes effect with the next claim."""
+    def configure(self, request: Configure) -> Configured:
+        """Change some of a queue's settings, creating it if it does not exist; effective with the next claim.
+
+        Two callers that change different settings never undo each other.
+
+        Returns:
+            The settings before and after.
+        """
         ...
 
-    def forget(self, queue: str) -> bool:
-        """Remove a queue, its settings and all that belongs to it; false, and nothing removed, if it has jobs.
+    def forget(self, request: Forget) -> bool:
+        """Remove a queue, its settings and all that belongs to it, its ledger as well.
 
-        An absent queue is forgotten already: true.
+        Returns:
+            `True` if it is removed, or did not exist; `False` if it has jobs, and nothing was removed.
+        """
+        ...
+
+    def check(self, request: Check) -> CheckPage:
+        """Look for damage in one part of a queue's store. Changes nothing.
+
+        A queue in use may show findings that are gone a moment later; one at rest shows only true ones. That the
+        ledger is balanced (`stanchion.contract.answers.unbalanced`) is read in one atomic step, so it is true always.
+
+        Returns:
+            What was found.
+        """
+        ...
+
+
+VERBS: Final = (
+    "insert",
+    "claim",
+    "apply",
+    "due",
+    "get",
+    "list",
+    "count",
+    "ledger",
+    "queues",
+    "configure",
+    "forget",
+    "check",
+)
+"""The names of the methods of `Verbs`."""
+
+
+class Backend(Verbs, Protocol):
+    """What every backend does."""
+
+    @property
+    def limits(self) -> Limits:
+        """Its sizes."""
+        ...
+
+    def wait(self, request: Wait) -> bool:
+        """Block until a queue may have work.
+
+        Returns at once if a wake came since the caller's last claim: an insert, a change that queues a job, a new
+        earliest due time, a resumed queue. A hint only: a lost one costs a poll, and a wake may find nothing. A wake
+        may be given to one waiter alone, if a claim that leaves jobs behind wakes the next. `close` ends it.
+
+        Returns:
+            `True` if woken.
         """
         ...
 
     def now(self) -> datetime:
-        """What time it is, by the backend's clock."""
-        ...
+        """Return the time by the backend's clock.
 
-    def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        """Look for damage in one part of a queue's store. Changes nothing.
-
-        A queue in use may show findings that are gone a moment later; one at rest shows only true ones.
+        Returns:
+            An instant in whole milliseconds, in UTC.
         """
         ...
 
     def close(self) -> None:
-        """End all waits and give connections back. Closing twice is harmless; using it after raises."""
+        """End all waits and release connections. Closing twice is harmless; using it after raises."""
         ...
 
 
-class AsyncBackend(Protocol):
-    """The same verbs for one asyncio loop; the docstrings of `Backend` hold."""
+class AsyncVerbs(Protocol):
+    """The same verbs for one asyncio loop; the docstrings of `Verbs` hold."""
+
+    def insert(self, request: Insert) -> Coroutine[Any, Any, Sequence[Inserted]]: ...  # noqa: D102
+    def claim(self, request: Claim) -> Coroutine[Any, Any, Claimed]: ...  # noqa: D102
+    def apply(self, request: Apply) -> Coroutine[Any, Any, Sequence[Applied | Refused]]: ...  # noqa: D102
+    def due(self, request: FindDue) -> Coroutine[Any, Any, Due]: ...  # noqa: D102
+    def get(self, request: Get) -> Coroutine[Any, Any, Sequence[Record | None]]: ...  # noqa: D102
+    def list(self, request: List) -> Coroutine[Any, Any, Page]: ...  # noqa: D102
+    def count(self, request: Count) -> Coroutine[Any, Any, Mapping[str, Counts]]: ...  # noqa: D102
+    def ledger(self, request: ReadLedger) -> Coroutine[Any, Any, Books]: ...  # noqa: D102
+    def queues(self) -> Coroutine[Any, Any, Mapping[str, QueueSettings]]: ...  # noqa: D102
+    def configure(self, request: Configure) -> Coroutine[Any, Any, Configured]: ...  # noqa: D102
+    def forget(self, request: Forget) -> Coroutine[Any, Any, bool]: ...  # noqa: D102
+    def check(self, request: Check) -> Coroutine[Any, Any, CheckPage]: ...  # noqa: D102
+
+
+class AsyncBackend(AsyncVerbs, Protocol):
+    """What every async backend does; the docstrings of `Backend` hold."""
 
     @property
     def limits(self) -> Limits: ...  # noqa: D102
-    async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]: ...  # noqa: D102
-    async def claim(  # noqa: D102
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed: ...
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]: ...  # noqa: D102
-    async def due(self, queues: Sequence[str], limit: int) -> Due: ...  # noqa: D102
-    async def get(self, ids: Sequence[str]) -> Sequence[Record | None]: ...  # noqa: D102
-    async def list(self, queue: str, state: State, cursor: str | None = None) -> Page: ...  # noqa: D102
-    async def count(self, queues: Sequence[str]) -> Mapping[str, Counts]: ...  # noqa: D102
-    async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool: ...  # noqa: D102
-    async def queues(self) -> Mapping[str, QueueSettings]: ...  # noqa: D102
-    async def configure(self, queue: str, settings: QueueSettings) -> None: ...  # noqa: D102
-    async def forget(self, queue: str) -> bool: ...  # noqa: D102
-    async def now(self) -> datetime: ...  # noqa: D102
-    async def check(self, queue: str, cursor: str | None = None) -> CheckPage: ...  # noqa: D102
-    async def close(self) -> None: ...  # noqa: D102
-
-
-class Topic(StrEnum):
-    """What a watch hears of."""
-
-    ENDED = "ended"
-    """Jobs that became final or were deleted."""
-
-    TOUCHED = "touched"
-    """Running jobs that were changed without their claim, which is how somebody asks to cancel them."""
-
-
-def topic_of(change: Change) -> Topic | None:
-    """Where a change is heard of once it is made; none if nobody listens to such changes."""
-    if change.move.to is None or change.move.to in FINAL:
-        return Topic.ENDED
-    if change.move.to is State.RUNNING and change.claim is None:
-        return Topic.TOUCHED
-    return None
-
-
-class Watch(Protocol):
-    """Hears of jobs from the moment it was opened."""
-
-    def next(self, timeout: timedelta) -> frozenset[str]:
-        """The ids heard of since the last call, waiting for one up to the timeout; a hint, some may be missed."""
-        ...
-
-    def close(self) -> None:
-        """Stop listening, from any thread; a waiting `next` returns."""
-        ...
-
-
-class AsyncWatch(Protocol):
-    """The same for one asyncio loop."""
-
-    async def next(self, timeout: timedelta) -> frozenset[str]: ...  # noqa: D102
-    async def close(self) -> None: ...  # noqa: D102
-
-
-@runtime_checkable
-class WatchesJobs(Protocol):
-    """Can tell at once when jobs end or are touched; without it, callers poll."""
-
-    def watch(self, queues: Sequence[str], topic: Topic) -> Watch:
-        """Listen to what happens in these queues from now on."""
-        ...
-
-
-@runtime_checkable
-class Quarantines(Protocol):
-    """Can hold records that it cannot read; others never do."""
-
-    def quarantined(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """How many records of each queue are quarantined."""
-        ...
-
-
-@runtime_checkable
-class HasAsync(Protocol):
-    """Has asynchronous verbs of its own; without it, they run inline on the loop."""
-
-    def to_async(self) -> AsyncBackend:
-        """A twin on the same store for the running loop; if the backend watches jobs, so does the twin."""
-        ...
-
-
-@runtime_checkable
-class HasDeadlines(Protocol):
-    """Talks to a store that may not answer."""
-
-    def within(self, deadline: timedelta) -> Backend:
-        """A twin on the same store whose calls give up after the deadline; closing it leaves the backend open."""
-        ...
-
-
-@runtime_checkable
-class MayWait(Protocol):
-    """Has calls that wait while others use the store."""
-
-    def impatient(self) -> Backend:
-        """Return the same backend, whose calls raise `Busy` instead of waiting. Closing it leaves the backend open."""
-        ...
-
-
-@runtime_checkable
-class JoinsTransactions(Protocol):
-    """Keeps jobs in an SQL database, and can insert them inside a transaction of the caller's own."""
-
-    def insert_joined(self, items: Sequence[Item], connection: Any) -> Sequence[Inserted]:
-        """`insert`, on a connection of the caller's to the same database.
-
-        The jobs appear if and only if his transaction commits; until then only that connection sees them. One is
-        begun if none is open. A call that raises has done nothing, and leaves the transaction as it was.
-
-        Raises:
-            InvalidArgument: It is no connection to this database, or it commits each statement by itself.
-        """
-        ...
+    def wait(self, request: Wait) -> Coroutine[Any, Any, bool]: ...  # noqa: D102
+    def now(self) -> Coroutine[Any, Any, datetime]: ...  # noqa: D102
+    def close(self) -> Coroutine[Any, Any, None]: ...  # noqa: D102

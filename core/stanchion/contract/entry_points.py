@@ -8,7 +8,14 @@ if TYPE_CHECKING:
 
 
 def installed(group: str) -> "Mapping[str, EntryPoint]":
-    """The entry points of a group by name, sorted; nothing is loaded."""
+    """Return the entry points of a group; nothing is loaded.
+
+    Args:
+        group: The name of the group.
+
+    Returns:
+        The entry points by name, sorted.
+    """
     from importlib.metadata import entry_points  # a third of the time `import stanchion` would take
 
     return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}

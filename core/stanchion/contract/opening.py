@@ -1,12 +1,13 @@
 """Opening: from a URL to the backend that its scheme names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from stanchion.contract.backend import Backend, Clock
 from stanchion.contract.entry_points import installed
 from stanchion.errors import ConfigError
+from stanchion.errors.texts import did_you_mean
 
 GROUP: Final = "stanchion.backends"
 """The entry-point group that backends are found in, by URL scheme."""
@@ -31,7 +32,13 @@ _NAMED: Final = frozenset({"password", "ssl_keyfile", "ssl_password", "username"
 def redacted(url: str) -> str:
     """Return a URL fit to be shown: its place, and the values of options known to be harmless.
 
-    Everything else is `***`, whatever it looks like: an unquoted password may stand anywhere behind the scheme.
+    Everything else is `***`, whatever it looks like: an unquoted password may be anywhere after the scheme.
+
+    Args:
+        url: A backend's URL.
+
+    Returns:
+        The URL, with everything else replaced by `***`.
     """
     url = _USER.sub("//***@", url)
     place = _PLACE.match(url) or _PATH.fullmatch(url)
@@ -50,7 +57,17 @@ def _redacted_option(option: str) -> str:
 
 
 def open_backend(url: str, namespace: str, clock: Clock | None = None) -> Backend:
-    """Open the backend that a URL's scheme names. It is imported only now, and does no I/O yet.
+    """Open the backend that a URL's scheme names.
+
+    Args:
+        url: The backend's URL.
+
+        namespace: The application's namespace.
+
+        clock: For tests: the source of time. Defaults to the backend's own.
+
+    Returns:
+        The backend, imported only now. It does no I/O yet.
 
     Raises:
         ConfigError: No backend has this scheme, or what it needs is not installed.
@@ -59,10 +76,19 @@ def open_backend(url: str, namespace: str, clock: Clock | None = None) -> Backen
     backends = installed(GROUP)
     if scheme not in backends or "://" not in url:
         known = ", ".join(f"{name}://" for name in backends)
-        raise ConfigError(f"no backend for {redacted(url)!r}; installed are: {known or 'none'}")
+        raise ConfigError(
+            f"unknown backend {redacted(url)!r}; installed: {known or 'none'}{_nearest(scheme, backends)}"
+        )
     try:
         opener: Callable[..., Backend] = backends[scheme].load()
     except ImportError as error:
         extra = backends[scheme].module.removeprefix("stanchion_")
-        raise ConfigError(f"{scheme}:// needs more: python -m pip install 'stanchion[{extra}]'") from error
+        raise ConfigError(
+            f"the {extra.title()} backend is not installed: python -m pip install 'stanchion[{extra}]'"
+        ) from error
     return opener(url, namespace=namespace, clock=clock)
+
+
+def _nearest(scheme: str, known: Iterable[str]) -> str:
+    """Return a question that offers the nearest scheme; only a word is compared, since a password may be in it."""
+    return did_you_mean(scheme, known) if scheme.isalpha() else ""

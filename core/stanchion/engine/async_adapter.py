@@ -1,40 +1,57 @@
 """An adapter that makes a local backend's verbs async: they run inline on the loop, where they need not wait.
 
 For stores inside this process or file a call is shorter than handing it to a thread (measured beside a busy loop:
-92 000 against 84 statements a second with SQLite). A call that would have to wait for others goes on in a thread, and
+92 000 against 84 statements a second with SQLite). A call that would have to wait for others continues in a thread, and
 so do `wait` and a watch's `next`, which are there to wait.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import Factory, field, frozen
+from msgspec.structs import replace
 
-from stanchion.contract.answers import CheckPage, Claimed, Counts, Due, Inserted, Page
-from stanchion.contract.backend import Backend, JoinsTransactions, Limits, MayWait, Topic, Watch, WatchesJobs
+from stanchion.contract.answers import Inserted
+from stanchion.contract.backend import Backend, Limits, Verbs
+from stanchion.contract.capabilities import JoinsTransactions, MayWait, Watch, WatchesJobs
+from stanchion.contract.requests import Insert, Wait
 from stanchion.engine.threads import Threads
 from stanchion.errors import Busy, Unsupported
-from stanchion.model.changes import Applied, Change, Refused
-from stanchion.model.queues import QueueSettings
-from stanchion.model.records import Item, Record
-from stanchion.model.states import State
+from stanchion.model.changes import Topic
 
 SLICE: Final = timedelta(milliseconds=250)
-"""How long a thread waits at a time, so that one whose caller was cancelled is soon gone, and that many who wait
+"""How long a thread waits at a time, so that one whose caller was cancelled ends soon, and that many callers
 share the threads there are."""
 
 MOST: Final = 64
 """Threads for each of the two: calls that have to wait, and waits. A thread that waits costs some 50 kB."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def _impatient(adapter: "Inline") -> Backend:
     backend = adapter.backend
     return backend.impatient() if isinstance(backend, MayWait) else backend
+
+
+def _inline(
+    verb: Callable[Concatenate[Verbs, P], T],
+) -> "Callable[Concatenate[Inline, P], Coroutine[Any, Any, T]]":
+    """Return a verb as a method of the adapter: it asks at once if it need not wait for others, else in a thread."""
+    name = verb.__name__
+
+    async def asked(adapter: "Inline", /, *args: P.args, **named: P.kwargs) -> T:
+        try:
+            found: T = getattr(adapter._at_once, name)(*args, **named)
+        except Busy:
+            found = await adapter._calls.call(partial(getattr(adapter.backend, name), *args, **named))
+        return found
+
+    return asked
 
 
 @frozen
@@ -51,85 +68,28 @@ class Inline:
     def limits(self) -> Limits:
         return self.backend.limits
 
-    async def insert(self, items: Sequence[Item]) -> Sequence[Inserted]:
-        try:
-            return self._at_once.insert(items)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.insert(items))
+    insert = _inline(Verbs.insert)
+    claim = _inline(Verbs.claim)
+    apply = _inline(Verbs.apply)
+    due = _inline(Verbs.due)
+    get = _inline(Verbs.get)
+    list = _inline(Verbs.list)
+    count = _inline(Verbs.count)
+    ledger = _inline(Verbs.ledger)
+    queues = _inline(Verbs.queues)
+    configure = _inline(Verbs.configure)
+    forget = _inline(Verbs.forget)
+    check = _inline(Verbs.check)
 
-    async def claim(
-        self, queues: Sequence[str], *, limit: int, claim_id: str, worker: str, lease: timedelta
-    ) -> Claimed:
-        try:
-            return self._at_once.claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
-        except Busy:
-            return await self._calls.call(
-                lambda: self.backend.claim(queues, limit=limit, claim_id=claim_id, worker=worker, lease=lease)
-            )
-
-    async def apply(self, changes: Sequence[Change]) -> Sequence[Applied | Refused]:
-        try:
-            return self._at_once.apply(changes)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.apply(changes))
-
-    async def due(self, queues: Sequence[str], limit: int) -> Due:
-        try:
-            return self._at_once.due(queues, limit)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.due(queues, limit))
-
-    async def get(self, ids: Sequence[str]) -> Sequence[Record | None]:
-        try:
-            return self._at_once.get(ids)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.get(ids))
-
-    async def list(self, queue: str, state: State, cursor: str | None = None) -> Page:
-        try:
-            return self._at_once.list(queue, state, cursor)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.list(queue, state, cursor))
-
-    async def count(self, queues: Sequence[str]) -> Mapping[str, Counts]:
-        try:
-            return self._at_once.count(queues)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.count(queues))
-
-    async def queues(self) -> Mapping[str, QueueSettings]:
-        try:
-            return self._at_once.queues()
-        except Busy:
-            return await self._calls.call(self.backend.queues)
-
-    async def configure(self, queue: str, settings: QueueSettings) -> None:
-        try:
-            self._at_once.configure(queue, settings)
-        except Busy:
-            await self._calls.call(lambda: self.backend.configure(queue, settings))
-
-    async def forget(self, queue: str) -> bool:
-        try:
-            return self._at_once.forget(queue)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.forget(queue))
-
-    async def check(self, queue: str, cursor: str | None = None) -> CheckPage:
-        try:
-            return self._at_once.check(queue, cursor)
-        except Busy:
-            return await self._calls.call(lambda: self.backend.check(queue, cursor))
-
-    async def insert_joined(self, items: Sequence[Item], connection: Any) -> Sequence[Inserted]:
+    async def insert_joined(self, request: Insert, connection: Any) -> Sequence[Inserted]:
         if not isinstance(self.backend, JoinsTransactions):
             raise Unsupported("joining transactions", self.backend)
-        return self.backend.insert_joined(
-            items, connection
-        )  # on the loop: the connection belongs to its thread
+        return self.backend.insert_joined(request, connection)  # here: the connection belongs to its thread
 
-    async def wait(self, queues: Sequence[str], timeout: timedelta) -> bool:
-        return await _in_slices(self._waits, lambda left: self.backend.wait(queues, left), timeout)
+    async def wait(self, request: Wait) -> bool:
+        return await _in_slices(
+            self._waits, lambda left: self.backend.wait(replace(request, timeout=left)), request.timeout
+        )
 
     async def now(self) -> datetime:
         return self.backend.now()
@@ -178,6 +138,6 @@ async def _in_slices(threads: Threads, wait: Callable[[timedelta], T], timeout: 
 
 
 def _slice(wait: Callable[[timedelta], T], span: timedelta) -> tuple[T, bool]:
-    """Wait; the answer, and whether it came early."""
+    """Wait; return the answer, and whether it came early."""
     end = monotonic() + span.total_seconds() / 2
     return wait(span), monotonic() < end

@@ -11,12 +11,26 @@ _E = TypeVar("_E")
 
 
 def item_size(item: Item) -> int:
-    """Return how many bytes an item brings."""
-    return len(item.spec)
+    """Return how many bytes an item brings.
+
+    Args:
+        item: The item.
+
+    Returns:
+        Bytes.
+    """
+    return len(item.args)
 
 
 def change_size(change: Change) -> int:
-    """Return how many bytes a change brings."""
+    """Return how many bytes a change brings.
+
+    Args:
+        change: The change.
+
+    Returns:
+        Bytes.
+    """
     size = 0
     for note in change.move.notes.values():
         if type(note) is bytes:
@@ -27,7 +41,18 @@ def change_size(change: Change) -> int:
 
 
 def batches(items: Iterable[_E], limits: Limits, size: Callable[[_E], int]) -> Iterable[list[_E]]:
-    """Split what is too much for one call: too many, or too many bytes. One is never too much."""
+    """Split what is too much for one call, by number and by bytes.
+
+    Args:
+        items: What to send.
+
+        limits: How much one call may carry.
+
+        size: Returns the bytes of one of them.
+
+    Returns:
+        Batches in the same order; one that is too large for any call goes alone.
+    """
     batch: list[_E] = []
     total, most, room = 0, limits.batch, limits.bytes
     for item in items:

@@ -27,7 +27,7 @@ class Call(NamedTuple):
     """Its keyword arguments."""
 
     of: Any = None
-    """The object to call it on; none: the backend."""
+    """The object to call it on; `None`: the backend."""
 
 
 class Pause(NamedTuple):
@@ -48,14 +48,24 @@ PATIENT: Final[Pauses] = (0.05, 0.25, 1.0, None)
 """A cut connection or a quick restart of the store is ridden out: every verb may be repeated."""
 
 ONCE: Final[Pauses] = (None,)
-"""For callers that try again in their own time."""
+"""For callers that try again by themselves."""
 
 
 def drive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
     """Run an operation on a backend.
 
+    Args:
+        steps: The operation.
+
+        backend: The backend.
+
+        pauses: How a call whose outcome is unknown is repeated. Defaults to `PATIENT`.
+
+    Returns:
+        What the operation answers.
+
     Raises:
-        Unavailable: The backend did not answer, nor when it was asked again.
+        Unavailable: The backend did not answer, nor when it was called again.
     """
     reply: Any = None
     error: BaseException | None = None
@@ -89,8 +99,18 @@ def _make(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
 async def adrive(steps: "Steps[T]", backend: Any, pauses: Pauses = PATIENT) -> T:
     """Run an operation on an async backend.
 
+    Args:
+        steps: The operation.
+
+        backend: The async backend.
+
+        pauses: How a call whose outcome is unknown is repeated. Defaults to `PATIENT`.
+
+    Returns:
+        What the operation answers.
+
     Raises:
-        Unavailable: The backend did not answer, nor when it was asked again.
+        Unavailable: The backend did not answer, nor when it was called again.
     """
     reply: Any = None
     error: BaseException | None = None

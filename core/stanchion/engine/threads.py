@@ -7,10 +7,9 @@ jobs would not be reached. The threads are daemons: a call that never returns do
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from stanchion.errors.logs import logger
@@ -19,20 +18,24 @@ _log: Final = logger("stanchion.threads")
 
 T = TypeVar("T")
 
-_Calls = SimpleQueue[tuple["Future[Any]", Callable[[], Any]] | None]
+Act = Callable[[], object]
+"""What a thread does."""
+
+_Acts = SimpleQueue[Act | None]
 
 
-class Threads(Executor):
+class Threads:
     """Threads that are started when they are needed, and kept.
 
-    Where one cannot be started, calls wait for those there are: a call that was accepted is made once, or never.
+    They take from one queue, one act at a time: an act that takes long delays none that was added with it. Where a
+    thread cannot be started, acts wait for those there are: an act that was accepted is done once.
 
     Args:
-        name: What they are called.
+        name: The name of each thread.
 
-        most: How many there are at most; further calls wait for one, in the order they came.
+        most: How many there are at most; further acts wait for one, in the order they came.
 
-        ready: How many are started at once, so that a process that may start none says so early.
+        ready: How many are started now, so that a process that may start none fails early.
 
     Raises:
         RuntimeError: Those cannot be started.
@@ -40,36 +43,47 @@ class Threads(Executor):
 
     def __init__(self, name: str, most: int, *, ready: int = 0) -> None:
         self._name, self._most = name, most
-        self._calls: _Calls = SimpleQueue()
+        self._acts: _Acts = SimpleQueue()
         self._load = _Load()
         self._started = 0
-        self._complained = False
-        self._end = weakref.finalize(self, _end, self._calls, most)
+        self.is_short = False
+        """Whether a thread that was needed could not be started, so that acts may wait for others to end."""
+        self._end = weakref.finalize(self, _end, self._acts, most)
         self._end.atexit = False
         for _ in range(ready):
             self._start()
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Call a function in one of the threads.
+    def add(self, acts: Sequence[Act]) -> None:
+        """Have a group of acts done, each in one of the threads.
 
-        Returns:
-            What it returns or raises, once it was called.
+        Args:
+            acts: What to do. What an act raises is logged; it should handle its own errors.
 
         Raises:
-            RuntimeError: The pool is shut down, or no thread can be started, and there is none yet.
+            RuntimeError: The pool is shut down, or no thread can be started, and there is none yet; nothing is done.
         """
         if not self._end.alive:
-            raise RuntimeError(f"the threads {self._name} are shut down")
-        future: Future[T] = Future()
-        self._calls.put((future, lambda: fn(*args, **kwargs)))
-        if self._load.more() > self._started and self._started < self._most:
-            self._start_for(future)
-        return future
+            raise RuntimeError(f"cannot use the threads {self._name}: they are shut down")
+        needed = min(self._load.more(len(acts)), self._most)
+        while self._started < needed:
+            try:
+                self._start()
+            except RuntimeError as error:
+                if not self._started:
+                    self._load.less(len(acts))
+                    raise
+                self._complain(error)
+                break
+        for act in acts:
+            self._acts.put(act)
 
     async def call(self, act: Callable[[], T]) -> T:
         """Call a function in one of the threads, without holding up the loop.
 
-        One that was begun goes on although the caller is cancelled.
+        A call that has begun continues although the caller is cancelled; another is not made.
+
+        Args:
+            act: The function.
 
         Returns:
             What the function returns.
@@ -78,71 +92,70 @@ class Threads(Executor):
             RuntimeError: No thread can be started, and there is none yet.
         """
         if not self._end.alive:
-            return act()  # what is closed says so at once
-        return await asyncio.wrap_future(self.submit(act))
+            return act()  # what is closed fails at once
+        future: Future[T] = Future()
+        self.add([lambda: _settle(future, act)])
+        return await asyncio.wrap_future(future)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end, once they have made the calls that were begun; never waits for them.
+    @property
+    def has_waiting(self) -> bool:
+        """Whether an act waits for a thread; each thread that takes one wakes up another."""
+        return not self._acts.empty()
 
-        Args:
-            wait: As with other executors; without a meaning here.
-
-            cancel_futures: Cancel the calls that no thread has begun.
-        """
-        with suppress(Empty):
-            while cancel_futures and (call := self._calls.get_nowait()):
-                call[0].cancel()
+    def shutdown(self) -> None:
+        """Let the threads end, once they have done what was added; returns at once."""
         self._end()
 
-    def _start_for(self, future: "Future[Any]") -> None:
-        try:
-            self._start()
-        except RuntimeError as error:
-            if self._started == 0:
-                future.cancel()
-                raise
-            if not self._complained:  # each call would say the same
-                _log.error(
-                    "cannot start a thread, %s: %d calls at a time: %s", self._name, self._started, error
-                )
-            self._complained = True
+    def _complain(self, error: RuntimeError) -> None:
+        if not self.is_short:  # each group would say the same
+            _log.error(
+                "%s: could not start a thread: %s; %d calls at a time", self._name, error, self._started
+            )
+        self.is_short = True
 
     def _start(self) -> None:
-        args = (self._calls, self._load)
+        args = (self._acts, self._load)
         threading.Thread(target=_work, args=args, name=self._name, daemon=True).start()
         self._started += 1
-        self._complained = False
+        self.is_short = False
 
 
 class _Load:
-    """How many calls are not done yet: as many threads have work."""
+    """How many acts are not done yet: as many threads have work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls = 0
+        self._acts = 0
 
-    def more(self) -> int:
-        """Count one more."""
+    def more(self, count: int) -> int:
+        """Count more acts.
+
+        Returns:
+            How many there are now.
+        """
         with self._lock:
-            self._calls += 1
-            return self._calls
+            self._acts += count
+            return self._acts
 
-    def less(self) -> None:
-        """Count one less."""
+    def less(self, count: int = 1) -> None:
+        """Count fewer acts."""
         with self._lock:
-            self._calls -= 1
+            self._acts -= count
 
 
-def _work(calls: _Calls, load: _Load) -> None:
-    while (call := calls.get()) is not None:
-        future, act = call
-        if future.set_running_or_notify_cancel():
-            _settle(future, act)
+def _work(acts: _Acts, load: _Load) -> None:
+    while (act := acts.get()) is not None:
+        try:
+            act()
+        except BaseException:  # noqa: BLE001  # others wait for this thread
+            _log.exception("%s: a call raised", threading.current_thread().name)
         load.less()
-        del future, act, call  # else they live until the next call
+        del act  # else it lives until the next one
 
 
 def _settle(future: "Future[Any]", act: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         result = act()
     except BaseException as error:  # noqa: BLE001  # it is the caller's
@@ -151,6 +164,6 @@ def _settle(future: "Future[Any]", act: Callable[[], Any]) -> None:
         future.set_result(result)
 
 
-def _end(calls: _Calls, most: int) -> None:
+def _end(acts: _Acts, most: int) -> None:
     for _ in range(most):
-        calls.put(None)
+        acts.put(None)

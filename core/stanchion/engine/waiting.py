@@ -1,12 +1,15 @@
-"""Reading a job, and waiting for its end."""
+"""Waiting for the end of a job."""
 
 import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from stanchion.contract.backend import Backend, Topic, WatchesJobs
+from stanchion.contract.backend import Backend
+from stanchion.contract.capabilities import WatchesJobs
+from stanchion.engine.finding import find
 from stanchion.engine.operations import Call, Pause, Steps
 from stanchion.errors import BackendError, JobNotFound, ResultTimeout
+from stanchion.model.changes import Topic
 from stanchion.model.records import Record
 from stanchion.model.states import FINAL
 
@@ -17,35 +20,32 @@ POLL_BLIND: Final = timedelta(milliseconds=100)
 """How often a result is asked for where a backend cannot be watched."""
 
 
-def found(job_id: str) -> Steps[Record]:
-    """A job.
-
-    Raises:
-        JobNotFound: There is no such job.
-    """
-    (record,) = yield Call("get", ([job_id],))
-    if record is None:
-        raise JobNotFound(job_id)
-    there: Record = record
-    return there
-
-
 def _same(job_id: str, born: datetime) -> Steps[Record]:
-    record = yield from found(job_id)
+    record = yield from find(job_id)
     if record.created_at != born:
         raise JobNotFound(job_id)
     return record
 
 
-def ended(backend: Backend, job_id: str, timeout: timedelta | None) -> Steps[Record]:
+def wait_for_end(backend: Backend, job_id: str, timeout: timedelta | None) -> Steps[Record]:
     """Wait until a job is final.
+
+    Args:
+        backend: The backend.
+
+        job_id: Which job.
+
+        timeout: How long to wait at most; `None` waits forever.
+
+    Returns:
+        The job, head and body.
 
     Raises:
         JobNotFound: There is no such job, or no more: another one may have its id by now.
         ResultTimeout: It is not final after the timeout.
     """
     end = None if timeout is None else time.monotonic() + timeout.total_seconds()
-    record = yield from found(job_id)
+    record = yield from find(job_id)
     if record.state in FINAL:
         return record
     born = record.created_at
@@ -66,7 +66,7 @@ def ended(backend: Backend, job_id: str, timeout: timedelta | None) -> Steps[Rec
 
 
 def _watch(backend: Backend, queue: str) -> Steps[Any]:
-    """A watch of the jobs that end, or none: then a result is asked for now and then."""
+    """Return a watch of the jobs that end; `None`: then a result is asked for now and then."""
     if not isinstance(backend, WatchesJobs):
         return None
     try:

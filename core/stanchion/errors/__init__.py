@@ -1,12 +1,13 @@
 """Everything Stanchion raises on purpose, as one tree.
 
-A message names the thing, its state and what was wanted of it. Errors of drivers are translated at a backend's
-edge and kept as the cause.
+A message says what failed, the value, what would be right, and what to do. Errors of drivers are translated at a
+backend's edge and kept as the cause.
 """
 
 from datetime import timedelta
+from typing import Final
 
-from stanchion.errors.texts import shown
+from stanchion.errors.texts import did_you_mean, shown, without_addresses
 
 
 def _restored(
@@ -34,6 +35,9 @@ class StanchionError(Exception):
 class InvalidArgument(StanchionError, ValueError):
     """A name, number, time or option that cannot be used; raised before any I/O."""
 
+    def __str__(self) -> str:
+        return without_addresses(super().__str__())
+
 
 class PayloadError(InvalidArgument):
     """Arguments or a result that cannot be stored, or do not fit the task's signature."""
@@ -42,12 +46,16 @@ class PayloadError(InvalidArgument):
 class ConfigError(StanchionError):
     """The configuration, a plugin or a backend named in it cannot be used."""
 
+    def __str__(self) -> str:
+        return without_addresses(super().__str__())
+
 
 class UnknownTask(StanchionError, LookupError):
     """No task of this name is registered in this application."""
 
     def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        super().__init__(f"no task is named {name!r}; registered are: {', '.join(sorted(known)) or 'none'}")
+        listed = ", ".join(sorted(known)) or "none"
+        super().__init__(f"unknown task {name!r}; registered tasks: {listed}{did_you_mean(name, known)}")
         self.name = name
 
 
@@ -63,7 +71,8 @@ class IllegalTransition(StanchionError):
     """The state machine has no such move; nothing was changed."""
 
     def __init__(self, job_id: str, state: str, event: str, hint: str = "") -> None:
-        super().__init__(f"job {job_id} is {state}; {event} is not possible{': ' if hint else ''}{hint}")
+        verb = event.replace("_", " ")
+        super().__init__(f"cannot {verb} job {job_id}: it is {state}{'; ' if hint else ''}{hint}")
         self.job_id = job_id
         self.state = state
         self.event = event
@@ -74,7 +83,7 @@ class LeaseLost(StanchionError):
     """This run no longer holds the job: its lease lapsed or it was settled already. Nothing was changed."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id} is no longer held by this run's claim; its outcome was not recorded")
+        super().__init__(f"cannot record the outcome of job {job_id}: this run no longer holds its lease")
         self.job_id = job_id
 
 
@@ -82,16 +91,17 @@ class UniqueHeld(StanchionError):
     """The job cannot take its unique key again, because another job holds it."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id} cannot be retried while another job holds its unique key")
+        super().__init__(f"cannot retry job {job_id}: another job holds its unique key")
         self.job_id = job_id
 
 
 class Contended(StanchionError):
-    """Others changed the job each of the five times this change was tried; nothing was changed."""
+    """Others changed the job each time this change was tried; nothing was changed."""
 
-    def __init__(self, job_id: str, event: str) -> None:
-        super().__init__(f"job {job_id} was changed by others while {event} was tried five times; try again")
+    def __init__(self, job_id: str, event: str, conflicts: int) -> None:
+        super().__init__(f"gave up after {conflicts} conflicting updates to job {job_id}; try again")
         self.job_id = job_id
+        self.event = event
 
 
 class Stopped(StanchionError):
@@ -107,7 +117,7 @@ class QueueNotEmpty(StanchionError):
     """A queue that still has jobs cannot be forgotten."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"queue {queue} still has jobs; delete them before forgetting it")
+        super().__init__(f"cannot forget queue {queue}: it still has jobs; delete them first")
         self.queue = queue
 
 
@@ -120,31 +130,33 @@ class Unavailable(BackendError):
 
 
 class Busy(Unavailable):
-    """Others used the store for as long as the call may wait. Nothing was changed, so it is not repeated at once."""
+    """The store was in use for as long as the call may wait. Nothing was changed, so it is not repeated at once."""
 
 
 class Unsupported(StanchionError):
-    """The backend lacks a capability (see `stanchion.contract.backend`)."""
+    """The backend lacks a capability (see `stanchion.contract.capabilities`)."""
 
     def __init__(self, capability: str, backend: object) -> None:
         super().__init__(f"{type(backend).__name__} does not support {capability}")
 
 
 class ResultTimeout(StanchionError, TimeoutError):
-    """The job did not end within the time given; it goes on."""
+    """The job did not finish within the timeout; it continues."""
 
     def __init__(self, job_id: str, state: str, timeout: timedelta) -> None:
-        super().__init__(
-            f"job {job_id} is {state} after waiting {timeout.total_seconds():g} s for its result"
-        )
+        super().__init__(f"job {job_id} did not finish within {timeout.total_seconds():g} s (it is {state})")
         self.job_id = job_id
         self.state = state
+
+
+_ENDED: Final = {"timed_out": "timed out", "cancelled": "was cancelled", "failed": "failed"}
 
 
 class JobFailed(StanchionError):
     """The job whose result was asked for ended without one: failed, timed out or cancelled."""
 
     def __init__(self, job_id: str, state: str, detail: str = "") -> None:
-        super().__init__(f"job {job_id} is {state}{': ' if detail else ''}{detail}")
+        ended = _ENDED.get(state, f"is {state}")
+        super().__init__(f"job {job_id} {ended}{': ' if detail else ''}{detail}")
         self.job_id = job_id
         self.state = state

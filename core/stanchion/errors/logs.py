@@ -1,7 +1,7 @@
 """Loggers whose lines cannot be forged by what is stored.
 
 Ids, names of tasks and texts of errors come from the store, and a store has many writers. Each argument of a line is
-escaped and cut, and a traceback stands indented below its line, so that whatever begins at the left was logged.
+escaped and cut, and a traceback is indented below its line, so that whatever begins at the left was logged.
 """
 
 import logging
@@ -18,7 +18,14 @@ _LONGEST_TRACEBACK: Final = 32 << 10
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger of this name, with a filter that makes harmless what is logged."""
+    """Return the logger of this name, with a filter that makes what is logged harmless.
+
+    Args:
+        name: Its name, such as `stanchion.worker`.
+
+    Returns:
+        The logger.
+    """
     found = logging.getLogger(name)
     found.addFilter(_HARMLESS)  # adds it once only
     return found
@@ -28,7 +35,11 @@ class _Harmless(logging.Filter):
     """Escapes what is logged. It is the logger's, so that it comes before every handler's formatter."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Escape a record; it is always logged."""
+        """Escape a record; it is always logged.
+
+        Returns:
+            `True`.
+        """
         record.msg = shown(str(record.msg))
         if isinstance(record.args, tuple):
             record.args = tuple(_argument(one) for one in record.args)

@@ -37,7 +37,7 @@ _FEWEST_FRAMES: Final = 8
 """How many frames each exception may show at least: where it was raised, and how it came there."""
 
 _TEXT: Final = 1 << 10
-"""Bytes shown of each exception's text, and of its notes together; the whole message stands beside the traceback."""
+"""Bytes shown of each exception's text, and of its notes together; the whole message is kept beside the traceback."""
 
 _LEFT_OUT: Final = "... (cut)\n"
 
@@ -53,6 +53,9 @@ def printed(error: BaseException, size: int, strip: Strip) -> str:
         size: How many bytes of UTF-8 the text may have.
 
         strip: Takes frames off a traceback that say nothing to a reader.
+
+    Returns:
+        The text, cut where it was too long.
     """
     try:
         stand_ins = _StandIns(strip)
@@ -66,7 +69,14 @@ def printed(error: BaseException, size: int, strip: Strip) -> str:
 
 
 def text_of(error: object) -> str:
-    """Return the text of an exception or any other object, or what came of asking for it."""
+    """Return the text of an exception or any other object. Never raises.
+
+    Args:
+        error: The object.
+
+    Returns:
+        Its text; if asking for it raised, a remark that names what was raised.
+    """
     try:
         return str(error)
     except BaseException as broken:  # noqa: BLE001 - see the top of the file
@@ -74,7 +84,14 @@ def text_of(error: object) -> str:
 
 
 def name_of(error: BaseException) -> str:
-    """Return the name of an exception's class."""
+    """Return the name of an exception's class.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        Its qualified name; `Exception` if that cannot be read.
+    """
     name = _read(type(error), "__qualname__")
     return name if isinstance(name, str) else "Exception"
 
@@ -103,7 +120,7 @@ class _StandIns:
         return max(_FEWEST_FRAMES, _FRAMES // max(1, _EXCEPTIONS - self._left))
 
     def chain(self, error: BaseException, depth: int = 0) -> BaseException:
-        """The stand-in for an exception, with those for its causes behind it."""
+        """Return the stand-in for an exception, with those for its causes after it."""
         first = last = self._one(error, depth)
         for origin, is_cause in _origins(error, _CHAIN_OF_MEMBER if depth else _CHAIN):
             if id(origin) in self._seen or self._left <= 0:
@@ -133,7 +150,7 @@ class _StandIns:
         return stand_in
 
     def _members(self, error: BaseException, depth: int) -> tuple[list[BaseException], int]:
-        """Stand-ins for the first members of a group, and how many are left out."""
+        """Return stand-ins for the first members of a group, and how many are left out."""
         if not _is_group(error) or depth >= _DEEPEST:
             return [], 0
         members = _own(error, "exceptions", BaseExceptionGroup)
@@ -142,7 +159,7 @@ class _StandIns:
 
 
 def _origins(error: BaseException, most: int) -> Iterator[tuple[BaseException, bool]]:
-    """What led to an exception, nearest first, as Python would print it; and whether each is a `__cause__`."""
+    """Yield what led to an exception, nearest first, as Python would print it; and whether each is a `__cause__`."""
     for _ in range(most):
         cause = _own(error, "__cause__", BaseException)
         context = (
@@ -172,7 +189,7 @@ def _is_group(error: BaseException) -> bool:
 
 
 def _own(error: BaseException, name: str, kind: type[BaseException]) -> Any:
-    """An attribute as Python itself set it, whatever a subclass says."""
+    """Return an attribute as Python itself set it, whatever a subclass says."""
     return vars(kind)[name].__get__(error)
 
 
@@ -185,7 +202,7 @@ def _read(thing: object, name: str) -> object:
 
 @lru_cache(maxsize=256)
 def _kind(module: str, name: str, *, is_group: bool) -> Any:
-    """A class of exceptions that prints under another's name, and whose text is its first argument."""
+    """Return a class of exceptions that prints under another's name, and whose text is its first argument."""
     bases = (BaseExceptionGroup,) if is_group else (Exception,)
     return type(
         "StandIn", bases, {"__module__": module, "__qualname__": name, "__str__": lambda self: self.args[0]}

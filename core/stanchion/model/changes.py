@@ -1,14 +1,13 @@
 """Changes: what core decides and a backend applies, whole or not at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
-from stanchion.model.records import Entry, Item, Record
+from stanchion.model.records import Entry, Head
 from stanchion.model.states import FINAL, Event, State
 
 LIST_LENGTH: Final = 100
@@ -17,56 +16,75 @@ LIST_LENGTH: Final = 100
 LIST_BYTES: Final = 256 << 10
 """And how many bytes of them: seven of the longest tracebacks. The newest entry is kept whatever its size."""
 
+HISTORY: Final = "history"
+"""The list by whose entries a repeated change is recognised: a refusal shows it."""
+
 REPEATED: Final = timedelta(minutes=1)
 """For how long a call may be repeated after an unknown outcome: longer than core tries
-(`stanchion.engine.operations.PATIENT`) with the longest deadline of a backend, ten seconds."""
+(`stanchion.engine.operations.PATIENT`) with the longest timeout of a backend, ten seconds."""
 
 
 def remembered(lease: timedelta) -> timedelta:
-    """For how long the answer to a claim is kept: while it may be asked for again, and its jobs are held."""
+    """Return for how long the answer to a claim is kept: while it may be asked for again, and its jobs are held.
+
+    Args:
+        lease: The lease that the claim asked for.
+
+    Returns:
+        The lease, or `REPEATED` if that is shorter.
+    """
     return min(lease, REPEATED)
 
 
-class Keep(Enum):
-    """The clock stays as it is."""
+class Unchanged(Enum):
+    """Marks a field that a move leaves unchanged."""
 
-    KEEP = "keep"
-
-
-class Now(Enum):
-    """Stands for the instant of the change, by the backend's clock."""
-
-    NOW = "now"
+    UNCHANGED = "unchanged"
 
 
 class Place(Enum):
-    """Where a queued job stands among the jobs of its priority."""
-
-    KEEP = "keep"
-    """Where it stood before it was claimed."""
+    """Where a queued job is placed among the jobs of its priority."""
 
     TAIL = "tail"
-    """Behind all others."""
+    """After all others."""
 
 
-KEEP: Final = Keep.KEEP
-NOW: Final = Now.NOW
+UNCHANGED: Final = Unchanged.UNCHANGED
+TAIL: Final = Place.TAIL
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a job."""
+    """What a change makes of a job, beside what `stanchion.model.effects` says of its states."""
 
     to: State | None
-    """The state it goes to; none: it is deleted."""
+    """The state it goes to; `None`: it is deleted."""
 
-    clock: Keep | timedelta | datetime | None = KEEP
-    """Its new clock: a timedelta counts from the backend's now; none: no clock."""
+    due: Unchanged | timedelta | datetime | None = UNCHANGED
+    """Its new deadline: a timedelta counts from the backend's now; `None`: no deadline."""
 
-    head: Mapping[str, Any] = {}
-    """Changes to `priority` (int), `place` (Place; kept unless given), `unique` (a digest to take, none to free)."""
+    priority: Unchanged | int = UNCHANGED
+    """-100 (last) to 100 (first)."""
 
-    notes: Mapping[str, bytes | Now | None] = {}
-    """Notes to write. `NOW` stamps the backend's time as milliseconds in ASCII; none erases the note."""
+    place: Unchanged | Place = UNCHANGED
+    """Its place; unchanged, it is queued where it stood before it was claimed."""
+
+    unique: Unchanged | str | None = UNCHANGED
+    """The digest of a unique key to take; `None` frees the one it holds."""
+
+    tags: Unchanged | tuple[str, ...] = UNCHANGED
+    """What it can be found by."""
+
+    cancel: Unchanged | str | None = UNCHANGED
+    """The reason of a request to cancel it, which is noted with the instant; `None` erases the request."""
+
+    error: Unchanged | str | None = UNCHANGED
+    """Why a run failed, in one short line."""
+
+    counters: Mapping[str, int] = {}
+    """New values of counters; zero erases one."""
+
+    notes: Mapping[str, bytes | None] = {}
+    """Notes to write; `None` erases one."""
 
     append: Mapping[str, bytes] = {}
     """One entry for each of these lists."""
@@ -79,13 +97,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Which job."""
 
     event: Event
-    """What happened to it; for logs and history, a backend does not look at it."""
+    """What happened to it; what the ledger counts. With `state` and `move.to` it is one of
+    `stanchion.model.states.ROWS`, or leaves the state as it is."""
 
     state: State
     """The state the job must be found in."""
 
     move: Move
-    """What becomes of it."""
+    """Its new state, and what else is changed."""
 
     created_at: datetime | None = None
     """Which life of the id is meant: the job must have been created at this instant."""
@@ -97,7 +116,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """The job must not have been changed without a claim since this revision was read."""
 
     if_due: bool = False
-    """Its clock must have run out."""
+    """Its deadline must have passed."""
 
 
 class Refusal(StrEnum):
@@ -122,182 +141,39 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The change was not made, and nothing was."""
+    """The change was refused; nothing was written."""
 
     why: Refusal
     """The first guard that did not hold."""
 
-    record: Record | None
+    head: Head | None
     """The job as found; `None` if it is absent, or another job has its id by now."""
 
+    history: tuple[Entry, ...] = ()
+    """The entries of its list `HISTORY`: they and the head show whether this change was made before."""
 
-def first_refusal(
-    found: Record | None, change: Change, *, now: datetime, holder: Callable[[str], str | None]
-) -> Refused | None:
-    """Return the answer to a change one of whose guards does not hold for the record found.
 
-    Backends that hold records in this process ask this; others check the same, in the same order, in the store.
+class Topic(StrEnum):
+    """What a watch is notified of."""
+
+    ENDED = "ended"
+    """Jobs that became final or were deleted."""
+
+    TOUCHED = "touched"
+    """Running jobs that were changed without their claim, such as by a request to cancel them."""
+
+
+def topic_of(change: Change) -> Topic | None:
+    """Return where a change is published once it is made.
 
     Args:
-        found: The job as found.
-
-        change: The change to be made.
-
-        now: The backend's time.
-
-        holder: Answers which job holds a unique key in the job's queue.
+        change: The change.
 
     Returns:
-        The first guard that does not hold, with the job as found; `None` if all hold.
+        The topic; `None` if no watch is for such changes.
     """
-    if found is None or change.created_at not in (None, found.created_at):
-        return Refused(Refusal.ABSENT, None)
-    why = _first_guard(found, change, now)
-    wanted = change.move.head.get("unique")
-    if why is None and wanted is not None and holder(wanted) not in (None, found.id):
-        why = Refusal.UNIQUE
-    return None if why is None else Refused(why, found)
-
-
-def _first_guard(found: Record, change: Change, now: datetime) -> Refusal | None:
-    if change.claim is not None and found.claim != change.claim:
-        return Refusal.CLAIM
-    if found.state is not change.state:
-        return Refusal.STATE
-    if change.if_due and (found.due_at is None or found.due_at > now):
-        return Refusal.DUE
-    if change.revision is not None and found.revision != change.revision:
-        return Refusal.REVISION
+    if change.move.to is None or change.move.to in FINAL:
+        return Topic.ENDED
+    if change.move.to is State.RUNNING and change.claim is None:
+        return Topic.TOUCHED
     return None
-
-
-def created(item: Item, *, now: datetime, tail: Callable[[], int]) -> Record:
-    """What inserting an item makes: a job whose clock counts from now, at the tail if it is queued."""
-    return Record(
-        id=item.id,
-        task=item.task,
-        state=item.state,
-        due_at=instant(item.clock, now),
-        priority=item.priority,
-        place=tail() if item.state is State.QUEUED else 0,
-        unique=item.unique,
-        scope=item.scope,
-        tags=item.tags,
-        created_at=now,
-        spec=item.spec,
-    )
-
-
-def promoted(found: Record, *, tail: Callable[[], int]) -> Record:
-    """What promoting makes of a waiting job whose time has come: queued at the tail, changed without a claim."""
-    return replace(found, state=State.QUEUED, due_at=None, place=tail(), revision=found.revision + 1)
-
-
-def claimed(found: Record, *, now: datetime, ends: datetime, claim: str, worker: str) -> Record:
-    """What claiming makes of a queued job: its next run; a unique key held until the start is free."""
-    return replace(
-        found,
-        state=State.RUNNING,
-        due_at=ends,
-        claim=claim,
-        run=found.run + 1,
-        worker=worker,
-        started_at=now,
-        unique=None if found.scope == "start" else found.unique,
-    )
-
-
-def applied(found: Record, change: Change, *, now: datetime, tail: Callable[[], int]) -> Record | None:
-    """What an accepted change makes of the record found; none: it is deleted.
-
-    This is what every backend does, written once. Besides what the move says: leaving `running` erases claim
-    and worker, entering a final state stamps `ended_at` and leaving one erases it, a clock that stays in
-    `running` never moves back, and a change without a claim counts the revision up.
-
-    Args:
-        found: The job as found.
-
-        change: The change, which `first_refusal` has nothing against.
-
-        now: The backend's time.
-
-        tail: Gives the next place at the tail of the job's queue.
-    """
-    move, to = change.move, change.move.to
-    if to is None:
-        return None
-    at_tail = to is State.QUEUED and move.head.get("place") is Place.TAIL
-    return replace(
-        found,
-        state=to,
-        due_at=_clock(found, move, now),
-        claim=found.claim if to is State.RUNNING else None,
-        worker=found.worker if to is State.RUNNING else None,
-        revision=found.revision + (change.claim is None),
-        priority=move.head.get("priority", found.priority),
-        place=tail() if at_tail else found.place,
-        unique=move.head.get("unique", found.unique),
-        ended_at=(found.ended_at if found.state in FINAL else now) if to in FINAL else None,
-        notes=_noted(found.notes, move.notes, now),
-        lists=_appended(found.lists, move.append, now),
-    )
-
-
-def _clock(found: Record, move: Move, now: datetime) -> datetime | None:
-    if move.to is State.QUEUED:
-        return None
-    due_at = found.due_at if move.clock is KEEP else instant(move.clock, now)
-    if move.to is State.RUNNING and found.due_at is not None and due_at is not None:
-        return max(due_at, found.due_at)
-    return due_at
-
-
-def instant(clock: timedelta | datetime | None, now: datetime) -> datetime | None:
-    """The instant a clock stands for, cut to whole milliseconds as every store keeps it."""
-    at = now + clock if isinstance(clock, timedelta) else clock
-    return at and whole(at)
-
-
-def whole(at: datetime) -> datetime:
-    """An instant cut to whole milliseconds."""
-    return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
-
-
-def stamp(now: datetime) -> bytes:
-    """An instant as a note: milliseconds since 1970 in ASCII."""
-    return str(round(now.timestamp() * 1000)).encode()
-
-
-def _noted(
-    notes: Mapping[str, bytes], writes: Mapping[str, bytes | Now | None], now: datetime
-) -> Mapping[str, bytes]:
-    if not writes:
-        return notes
-    after = dict(notes)
-    for name, value in writes.items():
-        if value is None:
-            after.pop(name, None)
-        else:
-            after[name] = stamp(now) if value is NOW else value
-    return after
-
-
-def _appended(
-    lists: Mapping[str, tuple[Entry, ...]], appends: Mapping[str, bytes], now: datetime
-) -> Mapping[str, tuple[Entry, ...]]:
-    if not appends:
-        return lists
-    after = dict(lists)
-    for name, data in appends.items():
-        after[name] = _newest((*lists.get(name, ()), Entry(at=now, data=data)))
-    return after
-
-
-def _newest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries of a list that are kept: as many of the newest as there is room for, and at least one."""
-    total = 0
-    for newer, entry in enumerate(reversed(entries[-LIST_LENGTH:])):
-        total += len(entry.data)
-        if newer and total > LIST_BYTES:
-            return entries[-newer:]
-    return entries[-LIST_LENGTH:]

@@ -10,9 +10,12 @@ from struct import iter_unpack
 from typing import Final
 
 from stanchion.errors import InvalidArgument
-from stanchion.model.queues import check_name
+from stanchion.model.queues import check_queue
 
-_KEY: Final = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,128}")
+LONGEST_KEY: Final = 128
+"""Characters of the longest key of a job."""
+
+_KEY: Final = re.compile(rf"[A-Za-z0-9_.~:@+=-]{{1,{LONGEST_KEY}}}")
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _ORDERED: Final = bytes.maketrans(_BASE64, bytes(sorted(_BASE64.replace(b"+", b"-").replace(b"/", b"_"))))
 
@@ -34,7 +37,10 @@ class Keys:
 
         42 bits of milliseconds since 1970 (they last until 2109), 14 bits that count the keys of a millisecond,
         64 random bits; an alphabet in ASCII order keeps them sorted. While the clock is behind the last key, keys
-        go on from that. The producer's clock only sorts names for people; nothing compares it.
+        continue from that. The producer's clock only sorts names for people; nothing compares it.
+
+        Returns:
+            The key.
         """
         with self._turn:
             tick = time.time_ns() // 1_000_000 << 14
@@ -56,31 +62,52 @@ register_at_fork(after_in_child=_KEYS.renew)
 
 
 def check_key(value: object) -> str:
-    """Return the key of a job if it is one: 1 to 128 of `A-Z a-z 0-9 _ . ~ : @ + = -`.
+    """Return a job's key if it is valid: 1 to 128 characters of `A-Z a-z 0-9 _ . ~ : @ + = -`.
+
+    Args:
+        value: A key.
+
+    Returns:
+        The key.
 
     Raises:
         InvalidArgument: It is not.
     """
     if isinstance(value, str) and _KEY.fullmatch(value):
         return value
-    raise InvalidArgument(f"a job's key is 1 to 128 of A-Z a-z 0-9 _ . ~ : @ + = -, not {value!r}")
+    raise InvalidArgument(
+        f"invalid job key {value!r}: use 1–{LONGEST_KEY} characters of A–Z a–z 0–9 _ . ~ : @ + = -"
+    )
 
 
 def check_id(value: object) -> str:
-    """Return a job's id, `<queue>:<key>`, if it is one.
+    """Return a job's id, `<queue>:<key>`, if it is one that a caller may use.
+
+    Args:
+        value: An id.
+
+    Returns:
+        The id.
 
     Raises:
-        InvalidArgument: It is not.
+        InvalidArgument: It is no id, or its queue is reserved.
     """
     if not isinstance(value, str) or ":" not in value:
-        raise InvalidArgument(f"a job's id is <queue>:<key>, not {value!r}")
+        raise InvalidArgument(f"invalid job id {value!r}: use <queue>:<key>")
     queue, _, key = value.partition(":")
-    check_name(queue)
+    check_queue(queue)
     check_key(key)
     return value
 
 
 def split_id(job_id: str) -> tuple[str, str]:
-    """The queue and the key that an id consists of, split at the first colon."""
+    """Return the queue and the key that an id consists of, split at the first colon.
+
+    Args:
+        job_id: An id.
+
+    Returns:
+        The queue and the key.
+    """
     queue, _, key = job_id.partition(":")
     return queue, key

@@ -1,4 +1,4 @@
-"""What a handler may return instead of a result, to say what shall become of its job."""
+"""What a handler may return instead of a result, to decide the new state of its job."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,15 @@ def _until(value: float | timedelta | datetime) -> timedelta | datetime:
 
 
 def aware(value: datetime, name: str) -> datetime:
-    """A datetime that says which instant it means.
+    """Return an instant as given by a caller, checked.
+
+    Args:
+        value: A datetime.
+
+        name: The argument's name, for the error.
+
+    Returns:
+        The instant.
 
     Raises:
         InvalidArgument: It has no timezone, or is out of bounds.
@@ -28,7 +36,7 @@ def aware(value: datetime, name: str) -> datetime:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidArgument(f"{name} must be a datetime with a timezone, not {value!r}")
     if not EARLIEST <= value < LATEST:
-        raise InvalidArgument(f"{name} must lie between the years 1970 and 2200, not at {value}")
+        raise InvalidArgument(f"{name} must be between the years 1970 and 2200, not {value}")
     return value
 
 
@@ -37,7 +45,7 @@ def _after(value: float | timedelta) -> timedelta:
 
 
 def _reason(value: str) -> str:
-    return text(value, "a reason")
+    return text(value, "reason")
 
 
 @frozen
@@ -82,4 +90,4 @@ class Fail:
 
 
 Outcome = Retry | Snooze | Cancel | Fail
-"""A handler's word on its job."""
+"""What a handler may decide about its job."""

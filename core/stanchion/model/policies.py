@@ -13,14 +13,17 @@ LONGEST: Final = timedelta(days=3650)
 
 
 def duration(value: float | timedelta, name: str, *, least: timedelta = timedelta(0)) -> timedelta:
-    """A duration as given by a caller, checked.
+    """Return a duration as given by a caller, checked.
 
     Args:
         value: A timedelta, or a number of seconds.
 
-        name: What the duration is for, as the error shall name it.
+        name: The argument's name, for the error.
 
-        least: The shortest one allowed.
+        least: The shortest duration allowed. Defaults to zero.
+
+    Returns:
+        The duration.
 
     Raises:
         InvalidArgument: It is not a number, not finite, too short, or longer than ten years.
@@ -29,7 +32,9 @@ def duration(value: float | timedelta, name: str, *, least: timedelta = timedelt
         raise InvalidArgument(f"{name} must be seconds or a timedelta, not {value!r}")
     if not isinstance(value, timedelta):
         if not abs(value) <= LONGEST.total_seconds():  # not so for NaN either
-            raise InvalidArgument(f"{name} must be a finite number of seconds, at most ten years")
+            raise InvalidArgument(
+                f"{name} must be a finite number of seconds, at most ten years, not {value!r}"
+            )
         value = timedelta(seconds=value)
     if not least <= value <= LONGEST:
         raise InvalidArgument(f"{name} must be between {least} and ten years, not {value}")
@@ -56,7 +61,16 @@ class Fixed:
     """How long; a timedelta or seconds."""
 
     def delay(self, attempt: int, roll: float) -> timedelta:
-        """The wait after the attempt of this number (the first is 1)."""
+        """Return the wait before a retry.
+
+        Args:
+            attempt: The number of the attempt that failed; the first is 1.
+
+            roll: Not used.
+
+        Returns:
+            The same wait every time.
+        """
         return self.wait
 
 
@@ -75,7 +89,16 @@ class Exponential:
     """The upper bound of every wait; a timedelta or seconds."""
 
     def delay(self, attempt: int, roll: float) -> timedelta:
-        """The wait after the attempt of this number (the first is 1); `roll` is random in [0, 1)."""
+        """Return the wait before a retry.
+
+        Args:
+            attempt: The number of the attempt that failed; the first is 1.
+
+            roll: A random number in [0, 1).
+
+        Returns:
+            A wait of up to `base * 2**(attempt-1)`, at most `cap`.
+        """
         widest = self.base
         for _ in range(attempt - 1):
             if widest >= self.cap or not widest:
@@ -104,13 +127,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait before the next attempt."""
 
     timeout: timedelta = timedelta(minutes=30)
-    """How long one run may take; asynq's default, so that no handler runs for ever."""
+    """How long one run may take; asynq's default, so that no handler runs forever."""
 
     keep: timedelta | None = timedelta(hours=24)
-    """How long the record is kept once completed or cancelled; none: for ever."""
+    """How long the record is kept once completed or cancelled; `None`: forever."""
 
     keep_failed: timedelta | None = timedelta(days=7)
-    """How long the record is kept once failed or timed out; none: for ever."""
+    """How long the record is kept once failed or timed out; `None`: forever."""
 
     unique: str | None = None
     """The digest of its unique key, if it has one."""

@@ -1,4 +1,4 @@
-"""Records: what a backend keeps of a job; and the ids that say where a job lives."""
+"""Records: what a backend keeps of a job. A head is all that is decided on; a body is what the head describes."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -20,11 +20,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What was appended; a backend never decodes it."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as a backend keeps it, as last read.
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to cancel a running job."""
 
-    The head is all that a backend reads. Spec, notes and lists are bytes to it.
-    """
+    reason: str = ""
+    """Why; empty if no reason was given."""
+
+    at: datetime
+    """When it was first made, by the backend's clock."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What is decided on and listed: everything of a job but its arguments, values and lists."""
 
     id: str
     """Where the job lives: `<queue>:<key>`."""
@@ -35,26 +42,38 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     """Where it is in its life."""
 
-    claim: str | None = None
-    """While running: the id of the claim that holds it, the fencing token."""
+    created_at: datetime
+    """When it was inserted. It names the life: an id may be used again."""
 
-    run: int = 0
-    """How often it was started; the number of its current or last run."""
+    queued_at: datetime | None = None
+    """When it last became claimable; `None` if that was when it was created, or never."""
 
-    worker: str | None = None
-    """While running: the worker that holds it."""
+    started_at: datetime | None = None
+    """When its current or last run started."""
 
-    revision: int = 0
-    """How many changes were made to it without a claim."""
+    ended_at: datetime | None = None
+    """When it became final."""
 
     due_at: datetime | None = None
-    """Its state's one clock; see `stanchion.model.states`."""
+    """Its state's deadline; see `stanchion.model.states`."""
 
     priority: int = 0
     """-100 (last) to 100 (first)."""
 
     place: int = 0
     """Its place among jobs of its priority: lower goes first. Given by the backend when it is queued."""
+
+    claim: str | None = None
+    """The id of the claim that holds it while it is running, and afterwards of the one that held it last."""
+
+    worker: str | None = None
+    """The worker that holds it while it is running, and afterwards the one that held it last."""
+
+    run: int = 0
+    """How often it was started; the number of its current or last run."""
+
+    revision: int = 0
+    """How many changes were made to it without a claim."""
 
     unique: str | None = None
     """The digest of the unique key it holds now, if any."""
@@ -65,41 +84,52 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     """What it can be found by."""
 
-    created_at: datetime
-    """When it was inserted."""
+    counters: Mapping[str, int] = {}
+    """How often something happened to it: `attempts`, `lost`, `released`, `snoozed`, …; zeros are left out."""
 
-    started_at: datetime | None = None
-    """When its current or last run started."""
+    cancel: Cancel | None = None
+    """The request to cancel it, if one was made while it was running."""
 
-    ended_at: datetime | None = None
-    """When it became final."""
+    error: str | None = None
+    """Why its last failed run failed, in one short line."""
 
-    spec: bytes
-    """Arguments and policy, written once at insert; see `stanchion.codec.payloads`."""
-
-    notes: Mapping[str, bytes] = {}
-    """Named values, each present only once written."""
-
-    lists: Mapping[str, tuple[Entry, ...]] = {}
-    """Named append-only lists, oldest entry first, bounded."""
+    policy: bytes = b""
+    """Its policy; bytes to a backend. See `stanchion.codec.specs`."""
 
     @property
     def queue(self) -> str:
         """The queue it lives in."""
         return self.id.partition(":")[0]
 
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether somebody asked to cancel it while it was running."""
-        return "cancel" in self.notes
+    def count(self, counter: str) -> int:
+        """Return a counter's value.
 
-    def count(self, note: str) -> int:
-        """A counter among the notes. One that cannot be read counts as used up, so that the job can end."""
-        digits = self.notes.get(note, b"0")
-        return int(digits) if digits.isdigit() and len(digits) < 10 else 1_000_000_000
+        Args:
+            counter: Its name.
+
+        Returns:
+            The value; zero if it was never counted.
+        """
+        return self.counters.get(counter, 0)
 
     def __repr__(self) -> str:
-        return f"<Record {shown(self.id)} {self.state}, run {self.run}>"
+        return f"<{type(self).__name__} {shown(self.id)} {self.state}, run {self.run}>"
+
+
+class Record(Head, frozen=True, kw_only=True):
+    """A job as a backend keeps it, as last read: its head and its body, which is bytes to a backend."""
+
+    args: bytes
+    """Its arguments, written once at insert; see `stanchion.codec.specs`."""
+
+    notes: Mapping[str, bytes] = {}
+    """Named values: `result`, `saved`, `progress`; each present only once written."""
+
+    lists: Mapping[str, tuple[Entry, ...]] = {}
+    """Named append-only lists: `history`, `errors`, `log`; oldest entry first, bounded."""
+
+    def __repr__(self) -> str:
+        return super().__repr__()
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +144,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     """One of `stanchion.model.states.FIRST`."""
 
-    clock: datetime | timedelta | None = None
-    """Its state's clock: an instant, or a timedelta from the backend's now."""
+    due: datetime | timedelta | None = None
+    """Its state's deadline: an instant, or a timedelta from the backend's now. Of a running one, its lease."""
 
     priority: int = 0
     """-100 (last) to 100 (first)."""
@@ -129,5 +159,28 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     """What it can be found by."""
 
-    spec: bytes
-    """Arguments and policy."""
+    claim: str | None = None
+    """Of a job that is inserted running: the claim that holds it."""
+
+    worker: str | None = None
+    """Of a job that is inserted running: the worker that holds it."""
+
+    policy: bytes = b""
+    """Its policy."""
+
+    args: bytes
+    """Its arguments."""
+
+
+def head_of(record: Head) -> Head:
+    """Return the head of a record.
+
+    Args:
+        record: A record, or a head already.
+
+    Returns:
+        The same without arguments, notes and lists.
+    """
+    if type(record) is Head:
+        return record
+    return Head(**{name: getattr(record, name) for name in Head.__struct_fields__})

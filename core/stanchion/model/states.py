@@ -7,27 +7,28 @@ Two rules.
 2. This file does no I/O, reads no clock and knows no backend. It is data, and a reader can check it by eye.
 
 How it works. A job is in exactly one `State`. Something happens to it: an `Event`. The table `MOVES` says, for
-each pair of the two, into which states the job may go. A pair that is absent is illegal: the caller is told
+each pair of the two, into which states the job may go. A pair that is absent is illegal: it raises
 `IllegalTransition` and nothing changes. Which of several states a legal event leads to is decided by
 `stanchion.model.decisions.decide`, from the job's own counters and options; the table bounds what it may answer.
 
-One clock per job. Each state has at most one instant (`due_at`) at which time itself moves the job, and its
+One deadline per job. Each state has at most one instant (`due_at`) at which time itself moves the job, and its
 meaning belongs to the state:
 
-| state | waits for | its clock means |
+| state | waits for | its deadline means |
 |---|---|---|
 | blocked | other jobs | when to look at its parents again |
 | scheduled | a time | when it may start |
-| queued | a worker | (no clock) |
+| queued | a worker | (none) |
 | running | its handler | when the lease ends |
 | retrying | its next attempt | when it may start |
-| completed, failed, timed_out, cancelled | nothing: final | when it is deleted; none: kept for ever |
+| completed, failed, timed_out, cancelled | nothing: final | when it is deleted; `None`: kept forever |
 
 So one sweep serves every state: find what is due, decide what that means, apply it.
 
 What is not modelled here. A job that does not exist has no state: it is created in one of `FIRST`, and a
-deleted job is absent (`GONE` stands for that in the table). Pausing is a property of queues. A request to
-cancel a running job is a note on the job, not a state: the handler still runs, and its outcome decides.
+deleted job is absent (`GONE` stands for that in the table); see `ROWS` for the ways in and out of being. Pausing is
+a property of queues. A request to cancel a running job is a field of the job, not a state: the handler still runs,
+and its outcome decides.
 """
 
 from collections.abc import Mapping
@@ -65,7 +66,7 @@ class State(StrEnum):
     """Final: the last attempt ran past its time limit."""
 
     CANCELLED = "cancelled"
-    """Final: somebody, or the handler itself, cancelled it."""
+    """Final: a caller, or the handler itself, cancelled it."""
 
 
 class Event(StrEnum):
@@ -73,8 +74,11 @@ class Event(StrEnum):
 
     __hash__ = str.__hash__
 
+    ENQUEUE = "enqueue"
+    """It was created, in one of `FIRST`. Done by backends inside `insert`."""
+
     PROMOTE = "promote"
-    """Its time came. Backends do this themselves inside `claim`; a sweep does it for queues nobody claims from."""
+    """Its time came. Backends do this inside `claim`; a sweep does it for queues that no worker claims from."""
 
     UNBLOCK = "unblock"
     """The jobs it waited for have ended."""
@@ -101,38 +105,44 @@ class Event(StrEnum):
     """The worker handed it back, its handler never started or ended by the worker's shutdown."""
 
     SNOOZE = "snooze"
-    """Put off, by the handler or because the worker does not know the task."""
+    """It was rescheduled, by the handler or because the worker does not know the task."""
 
     CANCEL = "cancel"
-    """Somebody wants it not to run, or not to go on."""
+    """A caller, or the handler, wants it not to run, or not to continue."""
 
     RETRY = "retry"
-    """Somebody wants it to run again, or now."""
+    """A caller wants it to run again, or now."""
 
     UPDATE = "update"
-    """Its priority or start time was changed before it started."""
+    """Its priority, tags or start time were changed before it started."""
 
     DELETE = "delete"
-    """Somebody wants its record gone."""
+    """A caller wants its record gone."""
 
     EXPIRE = "expire"
     """It was final for as long as it was to be kept."""
+
+    QUARANTINE = "quarantine"
+    """Its record cannot be read, and left its place. Done by backends, wherever they find one."""
+
+    RESTORE = "restore"
+    """Its quarantined record can be read again, and is back in its place. Done by backends."""
 
 
 GONE: Final = None
 """Stands for "no such job" where a state is expected: what deleting leads to."""
 
-FIRST: Final = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
-"""The states a job may be created in."""
+FIRST: Final = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED, State.RUNNING})
+"""The states a job may be created in; a running one with the claim that holds it."""
 
 FINAL: Final = frozenset({State.COMPLETED, State.FAILED, State.TIMED_OUT, State.CANCELLED})
 """The states that only `retry`, `delete` and `expire` leave."""
 
 WAITING: Final = (State.SCHEDULED, State.RETRYING)
-"""The states whose clock says when the job may start: a claim queues those whose time has come."""
+"""The states whose deadline says when the job may start: a claim queues those that are due."""
 
 SWEPT: Final = (State.RUNNING, *WAITING, State.BLOCKED, *sorted(FINAL))
-"""The states with a clock, in the order in which a sweep looks at them: what a worker's death left comes first."""
+"""The states with a deadline, in the order in which a sweep looks at them: what a worker's death left comes first."""
 
 
 def _to(*states: State | None) -> frozenset[State | None]:
@@ -197,3 +207,22 @@ MOVES: Final[Mapping[State, Mapping[Event, frozenset[State | None]]]] = {
     },
 }
 """The machine: `MOVES[state][event]` are the states the event may lead to; an absent pair is illegal."""
+
+Row = tuple[State | None, Event, State | None]
+"""A way from one state to another, or into being or out of it."""
+
+ROWS: Final[frozenset[Row]] = frozenset(
+    {
+        *((GONE, Event.ENQUEUE, to) for to in FIRST),
+        *((state, Event.QUARANTINE, GONE) for state in State),
+        *((GONE, Event.RESTORE, state) for state in State),
+        *(
+            (state, event, to)
+            for state, events in MOVES.items()
+            for event, targets in events.items()
+            for to in targets
+            if to is not state
+        ),
+    }
+)
+"""All of them: what a queue's ledger counts. An event that leaves the state as it is is not counted."""

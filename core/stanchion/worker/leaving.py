@@ -22,7 +22,7 @@ def leave(code: int) -> NoReturn:
     watch = threading.Timer(LAST, os._exit, (code,))
     watch.daemon = True
     try:
-        with suppress(RuntimeError):  # no more threads can be started: then nobody watches
+        with suppress(RuntimeError):  # no more threads can be started: then nothing limits the time
             watch.start()
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):

@@ -2,60 +2,66 @@
 
 import logging
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Final
 
-from stanchion.codec.payloads import Unreadable, decode, policy_of
+from stanchion.codec.specs import policy_of
 from stanchion.errors.logs import logger
 from stanchion.errors.texts import shown
-from stanchion.model.changes import Change
-from stanchion.model.history import Failure
-from stanchion.model.records import Record
 from stanchion.model.states import Event, State
+from stanchion.model.transitions import Transition
 
 _log: Final = logger("stanchion.worker")
 
-_ENDS: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
 _WORDS: Final = {Event.FAIL: "failed", Event.TIME_OUT: "timed out", Event.LOSE: "was lost"}
 
 
-def log_change(record: Record, change: Change, elapsed: timedelta) -> None:
-    """Log a change that a worker made to a job.
+class JobLog:
+    """Observes the transitions of a worker's jobs, and logs those that matter to operators."""
 
-    Args:
-        record: The job as it was before.
+    def wants(self, event: Event) -> bool:
+        """Return whether an event is logged; most events are completions, which are not.
 
-        change: The change.
+        Args:
+            event: The event.
 
-        elapsed: How long the run took.
-    """
-    if change.event is Event.COMPLETE:
-        return  # most changes are
-    with suppress(
-        Exception
-    ):  # what the application's own filters and handlers raise must not lose an outcome
-        _log_change(record, change, elapsed)
+        Returns:
+            `True` if it is.
+        """
+        return event is not Event.COMPLETE and event is not Event.BEAT
+
+    def __call__(self, transition: Transition) -> None:
+        """Log a transition.
+
+        Args:
+            transition: The transition.
+        """
+        with suppress(
+            Exception
+        ):  # what the application's own filters and handlers raise must not lose an outcome
+            _log_transition(transition)
 
 
-def _log_change(record: Record, change: Change, elapsed: timedelta) -> None:
-    if change.event in _ENDS and record.state is State.RUNNING:
-        _log_failure(record, change)
-    elif change.move.to is State.CANCELLED:
-        _log.info("%s %s was cancelled after %.3g s", record.id, record.task, elapsed.total_seconds())
+def _log_transition(transition: Transition) -> None:
+    job = transition.job
+    if transition.event in _WORDS and transition.from_state is State.RUNNING:
+        _log_failure(transition)
+    elif transition.to_state is State.CANCELLED:
+        _log.info("%s %s cancelled after %.3g s", job.id, job.task, transition.elapsed.total_seconds())
 
 
-def _log_failure(record: Record, change: Change) -> None:
-    failure = _failure(change)
-    what = f"{failure.type}: {failure.message}".rstrip(": ") if failure else "its worker gave it up"
-    job = (record.id, record.task, record.count("attempts") + 1, policy_of(record.spec).retries + 1)
-    word = _WORDS[change.event]
-    if change.move.to in (State.FAILED, State.TIMED_OUT):
-        line = ("%s %s attempt %d of %d %s: %s; it is %s", (*job, word, what, change.move.to))
+def _log_failure(transition: Transition) -> None:
+    job, failure = transition.job, transition.failure
+    what = f"{failure.type}: {failure.message}".rstrip(": ") if failure else "its worker stopped"
+    ended = transition.event is not Event.LOSE
+    number = job.count("attempts") + (not ended)
+    subject = (job.id, job.task, number, policy_of(job.policy).retries + 1, _WORDS[transition.event], what)
+    if transition.to_state in (State.FAILED, State.TIMED_OUT):
+        line = ("%s %s attempt %d of %d %s: %s; job is %s", (*subject, transition.to_state))
         _log_with_traceback(*line, failure.traceback if failure else "")
-    elif change.move.to is State.CANCELLED:
-        _log.info("%s %s attempt %d of %d %s: %s; it was cancelled", *job, word, what)
+    elif transition.to_state is State.CANCELLED:
+        _log.info("%s %s attempt %d of %d %s: %s; job is cancelled", *subject)
     else:
-        _log.warning("%s %s attempt %d of %d %s: %s; %s", *job, word, what, _next(change))
+        _log.warning("%s %s attempt %d of %d %s: %s; %s", *subject, _next(transition))
 
 
 def _log_with_traceback(message: str, args: tuple[object, ...], traceback: str) -> None:
@@ -67,19 +73,8 @@ def _log_with_traceback(message: str, args: tuple[object, ...], traceback: str) 
     _log.handle(record)
 
 
-def _failure(change: Change) -> Failure | None:
-    stored = change.move.append.get("errors")
-    try:
-        return None if stored is None else decode(stored, Failure)
-    except Unreadable:
-        return None
-
-
-def _next(change: Change) -> str:
-    match change.move.clock:
-        case timedelta() as wait:
-            return f"runs again in {wait.total_seconds():.3g} s"
-        case datetime() as at:
-            return f"runs again at {at:%Y-%m-%d %H:%M:%S %Z}"
-        case _:
-            return "queued again"
+def _next(transition: Transition) -> str:
+    if transition.to_state is not State.RETRYING or transition.job.due_at is None:
+        return "queued again"
+    wait = transition.job.due_at - transition.at
+    return f"retrying in {wait.total_seconds():.3g} s"

@@ -1,4 +1,4 @@
-"""The loop of a worker that has a thread to itself: it ends although a handler refuses to."""
+"""The loop of a worker that has a thread to itself: it ends even if a handler does not."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,6 +12,9 @@ ENDING: Final = 0.25
 
 def run_on_own_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a new loop, as `asyncio.run` does, but do not wait for tasks that swallow cancellation.
+
+    Args:
+        main: The coroutine.
 
     Returns:
         What the coroutine returns.

@@ -1,19 +1,21 @@
 """One run of a job inside a worker, from its claim until its outcome is recorded: a small state machine of its own.
 
 Three threads look at a run: the loop (or a handler's thread), the keeper and the guard. What each of them learns is
-an `Act`; the table `MOVES` says in which phase it counts. A pair that is absent came too late: somebody else was
-quicker, and nothing changes. So each run has one outcome, whoever decides it.
+an `Act`; the table `MOVES` says in which phase it counts. A pair that is absent came too late: another thread was
+quicker, and nothing changes. So each run has one outcome, whichever thread decides it.
+
+Phase and times change by `Run.move` only. What else is learned of a run has one method each, which its loop, its
+runner or its keeper calls.
 """
 
 import threading
 import time
-from asyncio import Task
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 from stanchion.app.tasks import Definition
-from stanchion.codec.payloads import UNREADABLE
+from stanchion.codec.specs import policy_of
 from stanchion.context import RunningJob, StopReason
 from stanchion.errors.texts import shown
 from stanchion.model.policies import Policy
@@ -23,7 +25,11 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def monotonic() -> float:
-    """Return seconds that only go forward, and where the system can tell, go on while it sleeps, as leases do."""
+    """Return seconds that only go forward, and continue while the system sleeps, as leases do.
+
+    Returns:
+        Seconds since an unspecified instant; without the time asleep where the system cannot measure it.
+    """
     return time.clock_gettime(_CLOCK)
 
 
@@ -39,7 +45,7 @@ class Phase(StrEnum):
     """Its handler runs, and decides the outcome."""
 
     OVERRULED = "overruled"
-    """Its handler runs, and the outcome was decided without it: its time is up, or its lease is gone."""
+    """Its handler runs, and the outcome was decided without it: it is past its time limit, or its lease is lost."""
 
     DECIDED = "decided"
     """No handler runs; the outcome waits to be recorded."""
@@ -82,6 +88,9 @@ MOVES: Final[Mapping[Phase, Mapping[Act, Phase]]] = {
 }
 """The machine: the phase that an act leads to from each phase; an absent pair came too late."""
 
+# Python 3.11 calls a function for each access to a member, and each run makes three moves.
+_ENTER, _LEAVE, _IN_HANDLER = Act.ENTER, Act.LEAVE, Phase.IN_HANDLER
+
 IN_HANDLER: Final = frozenset({Phase.IN_HANDLER, Phase.OVERRULED, Phase.LINGERING})
 """The phases in which the handler runs."""
 
@@ -107,51 +116,77 @@ class Lease:
         self.ends, self.beat_at = asked_at + length, asked_at + length / 3
 
     def extend(self, asked_at: float) -> None:
-        """Count from a beat that was asked for at this time and accepted: two more may be missed."""
+        """Count from a beat that was accepted: two more may be missed.
+
+        Args:
+            asked_at: When the beat was asked for.
+        """
         self.ends, self.beat_at = asked_at + self.length, asked_at + self.length / 3
 
     def missed(self, now: float) -> None:
-        """Plan the next beat after one that was not accepted."""
+        """Plan the next beat after one that was not accepted.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         self.beat_at = now + self.length / 12
 
-    def put_off(self, asked_at: float) -> None:
-        """Plan the next beat although the lease was not extended: nothing hangs on it any more."""
+    def skip(self, asked_at: float) -> None:
+        """Plan the next beat although the lease was not extended: nothing depends on it any more.
+
+        Args:
+            asked_at: When the last beat was asked for.
+        """
         self.beat_at = asked_at + self.length / 3
 
     @property
-    def let_go_at(self) -> float:
-        """When a handler must stop that could not be kept: in time for it to leave before the lease is over."""
+    def stop_at(self) -> float:
+        """When a handler must stop whose lease was not extended: early enough to leave before the lease ends."""
         return self.ends - self.length / 6
 
 
 class Run:
-    """A run and what its worker knows of it; shared by its threads."""
+    """A run and what its worker knows of it; shared by its threads.
+
+    Args:
+        record: The job as claimed.
+
+        lease: Until when the claim holds it.
+
+        known_at: When the claim was answered, in seconds of `monotonic`.
+    """
 
     __slots__ = (
         "_moving",
+        "_policy",
         "definition",
         "ended_at",
         "error",
+        "interrupt",
         "is_own",
         "job",
+        "key",
         "known_at",
         "lease",
         "phase",
-        "policy",
         "record",
         "revision",
         "started_at",
         "stop",
-        "task",
     )
 
     def __init__(self, record: Record, lease: Lease, known_at: float) -> None:
         self.record = record
+        self.key: Final = (record.id, record.claim)
+        """What distinguishes it from other runs."""
         self.revision = record.revision
+        """The job's revision that this worker knows of."""
         self.definition: Definition | None = None
-        self.policy: Policy = UNREADABLE
+        """The task's definition, once its runner is chosen; `None` if this worker does not know the task."""
         self.job: RunningJob | None = None
-        self.task: Task[Any] | None = None
+        """What its handler sees of it, once its spec was read."""
+        self.interrupt: Callable[[], object] | None = None
+        """Stops the handler, called on the loop; `None` if the handler can only be asked to stop."""
         self.lease = lease
         self.known_at = known_at
         """When the claim was answered."""
@@ -166,10 +201,14 @@ class Run:
         self.phase = Phase.CLAIMED
         self.stop: StopReason | None = None
         """Why the handler was asked to stop."""
+        self._policy: Policy | None = None
         self._moving = threading.Lock()
 
     def move(self, act: Act) -> Phase | None:
         """Make a move of the table.
+
+        Args:
+            act: What happened.
 
         Returns:
             The phase it was in; `None` if the act came too late, and nothing has changed.
@@ -180,17 +219,73 @@ class Run:
             if after is None:
                 return None
             self.phase = after
-            if act is Act.ENTER:
+            if act is _ENTER:
                 self.started_at = monotonic()
-            elif act is Act.LEAVE:
-                self.ended_at, self.is_own = monotonic(), before is Phase.IN_HANDLER
+            elif act is _LEAVE:
+                self.ended_at, self.is_own = monotonic(), before is _IN_HANDLER
             return before
 
+    def assign(self, definition: Definition) -> None:
+        """Set the task whose handler will be called.
+
+        Args:
+            definition: The task.
+        """
+        self.definition = definition
+
+    def open(self, policy: Policy) -> RunningJob:
+        """Set the policy that its record says, and make what its handler sees of it.
+
+        Args:
+            policy: The job's policy.
+
+        Returns:
+            What its handler sees of it.
+        """
+        self._policy = policy
+        self.job = RunningJob(self.record, policy, is_async=self.is_async)
+        return self.job
+
+    def can_be_interrupted(self, interrupt: Callable[[], object]) -> None:
+        """Set what stops its handler.
+
+        Args:
+            interrupt: Called on the loop, after the handler was asked to stop.
+        """
+        self.interrupt = interrupt
+
+    def raised(self, error: BaseException | None) -> None:
+        """Set what was raised.
+
+        Args:
+            error: The exception; `None` once it is recorded: a traceback keeps alive all that a handler had.
+        """
+        self.error = error
+
+    def noticed(self, revision: int) -> None:
+        """Set the revision of its job, changed by others.
+
+        Args:
+            revision: The revision.
+        """
+        self.revision = revision
+
     def ask_to_stop(self, reason: StopReason) -> None:
-        """Ask the handler to stop; the first reason stays."""
+        """Ask the handler to stop; the first reason stays.
+
+        Args:
+            reason: Why.
+        """
         self.stop = self.stop or reason
         if self.job is not None:
             self.job.stop(self.stop)
+
+    @property
+    def policy(self) -> Policy:
+        """The job's policy; one that fails the job at once if it cannot be read."""
+        if self._policy is None:
+            self._policy = policy_of(self.record.policy)
+        return self._policy
 
     @property
     def started(self) -> bool:
@@ -205,7 +300,14 @@ class Run:
         return (monotonic() if self.ended_at is None else self.ended_at) - self.started_at
 
     def is_overdue(self, now: float) -> bool:
-        """Whether its handler is past its time limit and nobody has noticed."""
+        """Return whether its handler is past its time limit, and that was not noticed yet.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+
+        Returns:
+            `True` if it is.
+        """
         if self.phase is not Phase.IN_HANDLER or self.started_at is None:
             return False
         return now >= self.started_at + self.policy.timeout.total_seconds()
@@ -220,10 +322,13 @@ class Run:
 
         Args:
             last: Everything that may not have been sent, for the run's outcome; otherwise what is new, for a beat.
+
+        Returns:
+            The fields `notes` and `append`; nothing if no handler was prepared.
         """
         if self.job is None:
             return {}
-        notes, append = self.job.take_all() if last else self.job.take()
+        notes, append = self.job.unsent.take_all() if last else self.job.unsent.take()
         return {"notes": notes, "append": append}
 
     def __repr__(self) -> str:

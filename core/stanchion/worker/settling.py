@@ -7,14 +7,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
-from stanchion.codec.payloads import policy_of
-from stanchion.engine.engine import Engine, Report
+from stanchion.engine.engine import Engine
+from stanchion.engine.notifying import Observer
+from stanchion.engine.reporting import Report
 from stanchion.errors import Contended, LeaseLost, Unavailable
 from stanchion.errors.logs import logger
-from stanchion.model.changes import Change
-from stanchion.model.decisions import Completed, Ended, Failed, TimedOut
-from stanchion.model.records import Record
-from stanchion.worker.runs import Run
+from stanchion.model.signals import Completed, Ended, Failed, TimedOut
+from stanchion.worker.calling import handed_back
+from stanchion.worker.runs import Act, Run
 
 _log: Final = logger("stanchion.worker")
 
@@ -32,27 +32,45 @@ class Settler:
 
         settled: Called for each run whose outcome is recorded, or cannot be any more.
 
-        changed: Called for each change that was made.
+        observer: Observes the changes that were made.
     """
 
     def __init__(
         self,
         engine: Engine,
         settled: Callable[[Run], None],
-        changed: Callable[[Record, Change, timedelta], None],
+        observer: Observer,
     ) -> None:
-        self._engine, self._settled, self._changed = engine, settled, changed
+        self._engine, self._settled, self._observer = engine, settled, observer
         self._limits = engine.backend.limits
         self._most = self._limits.batch
+        self.begin()
+
+    def begin(self) -> None:
+        """Use the running loop from now on, with no outcomes."""
         self._waiting: deque[Waiting] = deque()
         self._wanted = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
+    def release(self, run: Run) -> None:
+        """Hand back a run whose handler was not entered, unless its outcome is decided.
+
+        Args:
+            run: The run.
+        """
+        if run.move(Act.DECIDE) is not None:
+            self.put(run, handed_back(run))
+
     def put(self, run: Run, signal: Ended) -> None:
-        """Record an outcome with the next round trip."""
-        policy = run.policy if run.started else policy_of(run.record.spec)
-        report = Report(run.record, signal, policy, timedelta(seconds=run.elapsed))
+        """Record an outcome with the next round trip.
+
+        Args:
+            run: The run, whose outcome is decided.
+
+            signal: The outcome.
+        """
+        report = Report(run.record, signal, run.policy, timedelta(seconds=run.elapsed))
         self._waiting.append((run, report))
         self._empty.clear()
         self._wanted.set()
@@ -63,7 +81,7 @@ class Settler:
         return [report for _, report in self._waiting]
 
     async def deliver(self) -> None:
-        """Record what gathers, for ever."""
+        """Record what gathers, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -101,8 +119,8 @@ class Settler:
             `True` if the next group may follow at once.
         """
         try:
-            answers = await self._engine.arun(
-                self._engine.report([report for _, report in group], changed=self._changed)
+            answers = await self._engine.acall(
+                self._engine.report([report for _, report in group], observer=self._observer)
             )
         except Exception as error:  # noqa: BLE001 - the outcomes of all runs hang on this task
             return self._failed(group, error)
@@ -113,7 +131,13 @@ class Settler:
                 self._waiting.append((run, report))
                 continue
             if isinstance(answer, LeaseLost):
-                _log.warning("%s (%s of run %d)", answer, report.signal.event, run.record.run)
+                _log.warning(
+                    "%s %s run %d lost its lease; outcome %s discarded",
+                    run.record.id,
+                    run.record.task,
+                    run.record.run,
+                    report.signal.event,
+                )
             self._settled(run)
         return not any(isinstance(answer, Contended) for answer in answers)
 
@@ -124,12 +148,19 @@ class Settler:
             return True
         if not isinstance(error, Unavailable):
             self._waiting.rotate(-1)  # it must not keep back the others
-        _log.warning("could not record %d outcomes, trying again: %s", len(group), error)
+        _log.warning("could not record %d outcomes: %s; trying again", len(group), error)
         return False
 
 
 def size_of(report: Report) -> int:
-    """Return about how many bytes a report carries."""
+    """Return about how many bytes a report carries.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Bytes.
+    """
     signal = report.signal
     size = 0
     if signal.notes or signal.append:

@@ -25,7 +25,7 @@ class Budget:
         self._grace = grace
         self.whole = grace + STOPPING + RECORDING
         """Seconds that all of a shutdown may take."""
-        self._hurry = asyncio.Event()
+        self._is_cut_short = asyncio.Event()
         self._grace_ends = self._ends = float("inf")
 
     def begin(self) -> None:
@@ -34,13 +34,13 @@ class Budget:
             self._grace_ends = monotonic() + self._grace
             self._ends = monotonic() + self.whole
 
-    def hurry(self) -> None:
+    def cut_short(self) -> None:
         """End the grace now."""
         self.begin()
         now = monotonic()
         self._grace_ends = min(self._grace_ends, now)
         self._ends = min(self._ends, now + STOPPING + RECORDING)
-        self._hurry.set()
+        self._is_cut_short.set()
 
     @property
     def left(self) -> float:
@@ -48,16 +48,27 @@ class Budget:
         return max(0.0, self._ends - monotonic())
 
     async def grace(self, tasks: Iterable["asyncio.Task[Any]"]) -> None:
-        """Wait for handlers that end by themselves."""
+        """Wait until handlers have ended by themselves, within the grace.
+
+        Args:
+            tasks: Tasks that end once handlers have ended by themselves.
+        """
         await self._wait(tasks, lambda: self._grace_ends)
 
     async def stopping(self, tasks: Iterable["asyncio.Task[Any]"]) -> None:
-        """Wait for what was asked to stop."""
+        """Wait until handlers have ended that were asked to stop.
+
+        Args:
+            tasks: Tasks that end once these handlers have ended.
+        """
         end = monotonic() + STOPPING
         await self._wait(tasks, lambda: min(end, self._ends))
 
     async def within(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do work, as long as there is time.
+
+        Args:
+            work: What to do.
 
         Returns:
             `True` if it was done; otherwise it was cancelled.
@@ -70,13 +81,13 @@ class Budget:
             task.cancel()
 
     async def _wait(self, tasks: Iterable["asyncio.Task[Any]"], end: Callable[[], float]) -> None:
-        """Wait until tasks are done, or until an instant that comes sooner in a hurry."""
+        """Wait until tasks are done, or until an instant that comes sooner once the budget is cut short."""
         pending = {task for task in tasks if not task.done()}
-        hurry = asyncio.create_task(self._hurry.wait())
+        cut = asyncio.create_task(self._is_cut_short.wait())
         try:
             while pending and (left := end() - monotonic()) > 0:
-                awaited = pending if hurry.done() else {hurry, *pending}
+                awaited = pending if cut.done() else {cut, *pending}
                 await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 pending = {task for task in pending if not task.done()}
         finally:
-            hurry.cancel()
+            cut.cancel()

@@ -27,7 +27,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         for number in STOPPING:
-            self._before[number] = signal.signal(number, self._heard)
+            self._before[number] = signal.signal(number, self._received)
         _entered.append(self)
         return self
 
@@ -38,11 +38,11 @@ class StopSignals:
         self.restore()
 
     def restore(self) -> None:
-        """Let the signals do what they did before."""
+        """Restore what the signals did before."""
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _received(self, number: int, frame: FrameType | None) -> None:
         self._stop()
 
 

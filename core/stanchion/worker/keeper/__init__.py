@@ -2,7 +2,7 @@
 
 - The *guard* never waits for anything: it stops handlers whose time or lease is over, and sees whether everything
   else is alive.
-- The *keeper* talks to the backend about runs: it records time limits, extends leases, hears of cancels.
+- The *keeper* talks to the backend about runs: it records time limits, extends leases, watches for cancels.
 - The *sweeper* does what may take long: it sweeps what is due, and runs what plugins do each second.
 """
 

@@ -21,7 +21,7 @@ class Duty(Protocol):
     """Something to be done again and again."""
 
     name: str
-    """What it does, as the log says that it could not: "renew leases"."""
+    """What it does, in the infinitive: the log says `could not renew leases: …`."""
 
     def __call__(self) -> None:
         """Do it, if it is time; return within a call or two to the backend."""
@@ -29,13 +29,19 @@ class Duty(Protocol):
 
 
 class Complaints:
-    """Logs what a duty failed of, once in a while: it is tried again within a moment."""
+    """Logs what a duty failed of, at most every `COMPLAINT` seconds: it is tried again within a moment."""
 
     def __init__(self) -> None:
         self._made: dict[str, float] = {}
 
     def make(self, name: str, error: BaseException) -> None:
-        """Complain of one failure, unless the last complaint about the same is recent."""
+        """Log one failure, unless the last line about the same duty is recent.
+
+        Args:
+            name: The duty's name.
+
+            error: What it raised.
+        """
         now = monotonic()
         if now - self._made.get(name, -COMPLAINT) >= COMPLAINT:
             self._made[name] = now
@@ -71,7 +77,14 @@ class DutyThread:
         return self._thread.is_alive()
 
     def ended(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """Return a future of a loop that is done when the thread has ended."""
+        """Return a future of a loop that is done when the thread has ended.
+
+        Args:
+            loop: The loop.
+
+        Returns:
+            The future.
+        """
         future: asyncio.Future[None] = loop.create_future()
 
         def done() -> None:

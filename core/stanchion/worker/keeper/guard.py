@@ -31,7 +31,11 @@ class Looks(Protocol):
     """Something that looks at the runs."""
 
     def look(self, now: float) -> None:
-        """Look, and return at once."""
+        """Look, and return at once.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         ...
 
 
@@ -47,14 +51,22 @@ class Pulse:
         self._asked_at: float | None = None
 
     def ask(self, now: float) -> None:
-        """Ask the loop for a sign of life, unless it has not answered yet."""
+        """Ask the loop for a sign of life, unless it has not answered yet.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         if self._asked_at is None:
             self._asked_at = now
             if not self._post(self._answer):
                 self._asked_at = None
 
     def begin_anew(self, now: float) -> None:
-        """Count from now: the whole process was frozen, and the loop could not answer."""
+        """Count from now: the whole process was frozen, and the loop could not answer.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         if self._asked_at is not None:
             self._asked_at = now
 
@@ -62,7 +74,14 @@ class Pulse:
         self._asked_at = None
 
     def silent_for(self, now: float) -> float:
-        """Return for how many seconds the loop has not answered."""
+        """Return for how many seconds the loop has not answered.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+
+        Returns:
+            Seconds; zero if it has answered.
+        """
         asked_at = self._asked_at
         return 0.0 if asked_at is None else now - asked_at
 
@@ -116,11 +135,15 @@ class Guard:
         while not self._ending.wait(self._pause):
             try:
                 self.look(monotonic())
-            except BaseException:  # noqa: BLE001  # nobody else would stop a handler whose lease is over
-                _log.exception("could not look after the runs")
+            except BaseException:  # noqa: BLE001  # nothing else would stop a handler whose lease is over
+                _log.exception("could not check the runs")
 
     def look(self, now: float) -> None:
-        """Look at everything once."""
+        """Look at everything once.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         for one in self._looks:
             one.look(now)
         if now - self._looked_at > AWAY * self._pause:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from stanchion.engine.engine import Engine
-from stanchion.model.changes import Change
-from stanchion.model.records import Record
-from stanchion.worker.keeper.cancels import HearCancels
+from stanchion.engine.notifying import Observer
+from stanchion.worker.keeper.cancels import WatchCancels
 from stanchion.worker.keeper.duties import Complaints, DutyThread
 from stanchion.worker.keeper.guard import Guard
-from stanchion.worker.keeper.leases import LetGo, RenewLeases
+from stanchion.worker.keeper.leases import AbandonRuns, RenewLeases
 from stanchion.worker.keeper.sweeping import Sweep, Tick
 from stanchion.worker.keeper.table import Table
 from stanchion.worker.keeper.timeouts import RecordTimeouts, TimeLimits
@@ -39,9 +38,9 @@ class Keeper:
 
         queued: To be called on the loop when a sweep has moved jobs.
 
-        changed: To be called for each change that was made, on any thread.
+        observer: Observes the changes that were made, on any thread.
 
-        failed: To be called on the loop when the keeper cannot go on.
+        failed: To be called on the loop when the keeper cannot continue.
 
         blocked: Called on the guard's thread, with how many seconds the loop has not answered.
     """
@@ -57,15 +56,15 @@ class Keeper:
         sweep: timedelta,
         settled: Callable[[Run], None],
         queued: Callable[[], None],
-        changed: Callable[[Record, Change, timedelta], None],
+        observer: Observer,
         failed: Callable[[str], None],
         blocked: Callable[[float], None],
     ) -> None:
         own = engine.within(lease / 6)
-        table = Table(own, runs, loop, queues, lease, settled, changed, Complaints())
+        table = Table(own, runs, loop, queues, lease, settled, observer, Complaints())
         self._ending = threading.Event()
         limits = TimeLimits(table)
-        self._cancels = HearCancels(table, self._ending, lambda: bool(limits.late))
+        self._cancels = WatchCancels(table, self._ending, lambda: bool(limits.late))
         renewing = RenewLeases(table, self._cancels.look_at)
         sweeping = Sweep(table, sweep, queued)
         self._threads = (
@@ -80,7 +79,9 @@ class Keeper:
                 self._ending,
             ),
         )
-        self._guard = Guard(table, (limits, LetGo(table)), self._threads, failed=failed, blocked=blocked)
+        self._guard = Guard(
+            table, (limits, AbandonRuns(table)), self._threads, failed=failed, blocked=blocked
+        )
         self._owned = own.backend if own.backend is not engine.backend else None
 
     def start(self) -> None:
@@ -107,6 +108,6 @@ class Keeper:
         _, left = await asyncio.wait([thread.ended(loop) for thread in self._threads], timeout=within)
         for one in left:
             one.cancel()
-        self._cancels.close()  # it may have begun to listen just now
+        self._cancels.close()  # it may have begun to watch just now
         if self._owned is not None:
             self._owned.close()

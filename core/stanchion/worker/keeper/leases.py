@@ -1,16 +1,16 @@
-"""Leases: extended while their runs make progress, let go in time where they could not be."""
+"""Leases: extended while their runs make progress; otherwise handlers are asked to stop in time."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from stanchion.context import StopReason
-from stanchion.engine.engine import Report
+from stanchion.engine.reporting import Report
 from stanchion.errors import Contended, LeaseLost
 from stanchion.errors.logs import logger
 from stanchion.model.changes import Applied
-from stanchion.model.decisions import Beaten
-from stanchion.worker.executors import handed_back
+from stanchion.model.signals import Beaten
+from stanchion.worker.calling import handed_back
 from stanchion.worker.keeper.table import Table, by_queue
 from stanchion.worker.runs import SETTLED, Act, Phase, Run, monotonic
 
@@ -20,17 +20,25 @@ NEVER_STARTED: Final = 1 / 6
 """The part of a lease after which a run that was not entered goes back: a worker that is well starts one at once."""
 
 
-class LetGo:
-    """Gives up runs whose lease will be over before another beat could save it; the guard's part, which never waits."""
+class AbandonRuns:
+    """Abandons runs whose lease ends before another beat could extend it; the guard's part, which never waits."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def look(self, now: float) -> None:
-        """Stop the handlers of those runs; a decided outcome is still sent, since it may be accepted."""
+        """Stop the handlers of those runs; a decided outcome is still sent, since it may be accepted.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         for run in self._table.now():
-            if now >= run.lease.let_go_at and abandon(self._table, run):
-                _log.error("%s: could not renew its lease in time; its handler is stopped", run.record.id)
+            if now >= run.lease.stop_at and abandon(self._table, run):
+                _log.error(
+                    "%s %s could not renew its lease in time; handler asked to stop",
+                    run.record.id,
+                    run.record.task,
+                )
 
 
 class RenewLeases:
@@ -55,8 +63,12 @@ class RenewLeases:
         now = monotonic()
         for run in self._table.now():
             if self._does_not_start(run, now) and run.move(Act.DECIDE):
+                late = now - run.known_at
                 _log.warning(
-                    "%s: did not start within %.3g s of its claim", run.record.id, now - run.known_at
+                    "%s %s did not start within %.3g s of its claim; handed back",
+                    run.record.id,
+                    run.record.task,
+                    late,
                 )
                 self._returned[run] = Report(run.record, handed_back(run), run.policy)
         for runs in by_queue(self._returned):
@@ -85,13 +97,13 @@ class RenewLeases:
             for run in runs:
                 run.lease.missed(now)
                 if run.job is not None:
-                    run.job.put_back()
+                    run.job.unsent.put_back()
             raise
-        touched = [run for run, answer in zip(runs, answers, strict=True) if self._heard(run, answer, now)]
+        touched = [run for run, answer in zip(runs, answers, strict=True) if self._answered(run, answer, now)]
         self._touched(touched)
 
-    def _heard(self, run: Run, answer: object, now: float) -> bool:
-        """Take note of the answer to a beat.
+    def _answered(self, run: Run, answer: object, now: float) -> bool:
+        """Record the answer to a beat.
 
         Returns:
             `True` if the job was changed from outside since this worker last read it.
@@ -99,22 +111,27 @@ class RenewLeases:
         if isinstance(answer, Applied):
             run.lease.extend(now)
             if run.job is not None:
-                run.job.sent()
+                run.job.unsent.sent()
             return answer.revision != run.revision
         if run.job is not None:
-            run.job.put_back()
+            run.job.unsent.put_back()
         if run.phase is Phase.IN_HANDLER and isinstance(answer, LeaseLost):
-            _log.warning("%s", answer)
+            _log.warning("%s %s lost its lease; handler asked to stop", run.record.id, run.record.task)
             abandon(self._table, run)
-        run.lease.put_off(now)  # its outcome was quicker than this beat
+        run.lease.skip(now)  # its outcome was quicker than this beat
         return False
 
 
 def abandon(table: Table, run: Run) -> bool:
-    """Give up a run whose job is another's, or will be: its handler is asked to stop, and nothing is recorded.
+    """Abandon a run whose job is another worker's, or will be: ask its handler to stop, and record nothing.
+
+    Args:
+        table: The worker's runs.
+
+        run: The run.
 
     Returns:
-        `True` if it was given up; `False` if its outcome is decided already.
+        `True` if it was abandoned; `False` if its outcome is decided already.
     """
     if run.move(Act.OVERRULE) is None and run.move(Act.DECIDE) is None:
         return False
@@ -131,5 +148,5 @@ def _beaten(run: Run) -> Report:
 def _needs_beat(run: Run, now: float) -> bool:
     if run.phase in SETTLED:
         return False
-    has_news = run.phase is Phase.IN_HANDLER and run.job is not None and run.job.has_news
+    has_news = run.phase is Phase.IN_HANDLER and run.job is not None and run.job.unsent.has_news
     return has_news or now >= run.lease.beat_at

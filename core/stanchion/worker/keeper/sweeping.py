@@ -1,4 +1,4 @@
-"""Sweeping: jobs whose clock has run out are moved, queue by queue in a ring, so that no backlog starves another."""
+"""Sweeping: jobs that are due are moved, queue by queue in a ring, so that no backlog starves another."""
 
 import threading
 from collections import deque
@@ -35,11 +35,19 @@ class Ring:
         self._line.extend(number for number in range(len(self._chunks)) if number not in self._line)
 
     def next(self) -> tuple[str, ...] | None:
-        """Return the queues to sweep next; `None` if this period's are done."""
+        """Return the queues to sweep next.
+
+        Returns:
+            The queues; `None` if this period's are done.
+        """
         return self._chunks[self._line[0]] if self._line else None
 
     def done(self, *, more: bool) -> None:
-        """Go on to the next chunk; if this one had more, it comes again."""
+        """Continue with the next chunk; if this one had more, it comes again.
+
+        Args:
+            more: Whether there may be more jobs due in this chunk.
+        """
         number = self._line.popleft()
         if more:
             first, *others = self._chunks[number]
@@ -82,11 +90,11 @@ class Sweep:
             self._ring.done(more=more)
 
     def _sweep(self, queues: Sequence[str]) -> bool:
-        """Sweep one batch of these queues; whether there may be more."""
+        """Sweep one batch of these queues; return whether there may be more."""
         engine = self._table.engine
         moved, more = 0, False
         try:
-            moved, more = engine.run(engine.sweep_once(queues, changed=self._table.changed))
+            moved, more = engine.call(engine.sweep_once(queues, observer=self._table.observer))
         except Exception as error:
             if len(queues) == 1 or isinstance(error, Unavailable):
                 raise
@@ -95,7 +103,7 @@ class Sweep:
                     more = self._sweep([queue]) or more
         if moved:
             self._table.post(self._queued)
-            engine.plugins.tell("swept", count=moved)
+            engine.plugins.notify("swept", count=moved)
         return more
 
     @property
@@ -129,5 +137,5 @@ class Tick:
         now = monotonic()
         if now - self._ticked_at >= self.TICK:
             self._ticked_at = now
-            self._table.engine.plugins.tell("tick")
+            self._table.engine.plugins.notify("tick")
         self._ending.wait(min(self._pause(), max(0.0, self._ticked_at + self.TICK - monotonic())))

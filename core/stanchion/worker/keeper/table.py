@@ -8,10 +8,10 @@ from datetime import timedelta
 from attrs import frozen
 
 from stanchion.context import StopReason
-from stanchion.engine.engine import Engine, Report
+from stanchion.engine.engine import Engine
+from stanchion.engine.notifying import Observer
+from stanchion.engine.reporting import Report
 from stanchion.errors import Unavailable
-from stanchion.model.changes import Change
-from stanchion.model.records import Record
 from stanchion.worker.keeper.duties import Complaints
 from stanchion.worker.runs import Act, Run
 
@@ -38,18 +38,27 @@ class Table:
     settled: Callable[[Run], None]
     """To be called on the loop for a run of which nothing more is to be recorded."""
 
-    changed: Callable[[Record, Change, timedelta], None]
+    observer: Observer
     """To be called for each change that was made to a job, on any thread."""
 
     complaints: Complaints
-    """What single queues are complained of with."""
+    """Logs what goes wrong with a single queue."""
 
     def now(self) -> list[Run]:
-        """Return the runs there are at this moment."""
+        """Return the runs there are at this moment.
+
+        Returns:
+            A copy.
+        """
         return list(self.runs.values())
 
     def post(self, call: Callable[..., object], *args: object) -> bool:
         """Call something on the loop.
+
+        Args:
+            call: What to call.
+
+            args: Its arguments.
 
         Returns:
             `False` if the loop is closed, and needs nothing any more.
@@ -61,23 +70,44 @@ class Table:
         return True
 
     def settle(self, run: Run) -> None:
-        """Take note that nothing more is to be recorded of a run; the loop frees its slot once it comes to it."""
+        """Settle a run: nothing more is to be recorded of it. The loop frees its slot once it comes to it.
+
+        Args:
+            run: The run.
+        """
         run.move(Act.SETTLE)
         self.post(self.settled, run)
 
     def stop(self, run: Run, reason: StopReason) -> None:
-        """Ask a handler to stop; one on the loop is cancelled there."""
+        """Ask a handler to stop, and interrupt it on the loop if its runner can.
+
+        Args:
+            run: Its run.
+
+            reason: Why.
+        """
         run.ask_to_stop(reason)
-        if run.is_async and run.task is not None:
-            self.post(run.task.cancel)
+        if run.interrupt is not None:
+            self.post(run.interrupt)
 
     def report(self, reports: Sequence[Report]) -> list[object]:
-        """Record what happened to runs; the answers are those of `Engine.report`."""
-        return list(self.engine.run(self.engine.report(reports, changed=self.changed)))
+        """Record what happened to runs.
+
+        Args:
+            reports: What happened.
+
+        Returns:
+            The answers of `Engine.report`.
+        """
+        return list(self.engine.call(self.engine.report(reports, observer=self.observer)))
 
     @contextmanager
     def apart(self, name: str) -> Iterator[None]:
-        """Complain of what goes wrong with one queue, and go on with others; an unreachable store ends the duty."""
+        """Log what goes wrong with one queue, and continue with others; an unreachable store ends the duty.
+
+        Args:
+            name: What is done, in the infinitive: the log says `could not renew leases: …`.
+        """
         try:
             yield
         except Exception as error:
@@ -87,7 +117,14 @@ class Table:
 
 
 def by_queue(runs: Iterable[Run]) -> list[list[Run]]:
-    """Return runs in groups of one queue each: one damaged queue must not keep back the others."""
+    """Return runs in groups of one queue each: one damaged queue must not delay the others.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The groups.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.record.queue, []).append(run)

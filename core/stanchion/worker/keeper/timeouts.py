@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 from stanchion.context import StopReason
-from stanchion.engine.engine import Report
+from stanchion.engine.reporting import Report
 from stanchion.errors import Contended
-from stanchion.model.decisions import TimedOut
 from stanchion.model.history import Failure
+from stanchion.model.signals import TimedOut
 from stanchion.worker.keeper.table import Table, by_queue
 from stanchion.worker.runs import Act, Run
 
@@ -23,7 +23,11 @@ class TimeLimits:
         """The runs whose end is to be recorded."""
 
     def look(self, now: float) -> None:
-        """Overrule the handlers that are past their limit, and ask them to stop."""
+        """Overrule the handlers that are past their limit, and ask them to stop.
+
+        Args:
+            now: The time, in seconds of `monotonic`.
+        """
         for run in self._table.now():
             if run.is_overdue(now) and run.move(Act.OVERRULE):
                 self.late.append(run)
@@ -63,7 +67,14 @@ class RecordTimeouts:
 
 
 def timed_out(run: Run) -> Report:
-    """Return what is recorded of a run that went past its limit, with what its handler wrote until now."""
+    """Return what is recorded of a run that went past its limit, with what its handler wrote until now.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The report.
+    """
     limit = run.policy.timeout.total_seconds()
     failure = Failure("timed_out", f"it ran past its time limit of {limit:g} s", run=run.record.run)
     signal = TimedOut(failure=failure, **run.written(last=True))

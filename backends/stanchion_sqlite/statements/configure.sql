@@ -1,0 +1,1 @@
+UPDATE stanchion_queues SET settings = ? WHERE id = ?

@@ -1,0 +1,1 @@
+SELECT state, jobs FROM stanchion_tag_counts WHERE queue = ? AND tag = ?

@@ -1,0 +1,1 @@
+DELETE FROM stanchion_snapshots WHERE queue = ?

@@ -1,0 +1,1 @@
+DELETE FROM stanchion_quarantine WHERE job = ?

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO stanchion_snapshots (queue, ends_hour, minute, totals) VALUES (?, ?, ?, ?)
