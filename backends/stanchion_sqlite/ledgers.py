@@ -29,7 +29,7 @@ def keep(cursor: sqlite3.Cursor, queue: QueueRow, snapshot: Snapshot) -> None:
     cursor.execute(statement("snapshot"), row)
     for kind, span in ((False, MINUTES), (True, HOURS)):
         oldest = snapshot.minute - span // timedelta(minutes=1)
-        stays = int(kind)  # the last one before, from which a queue that was idle for longer is told
+        stays = int(kind)  # the last one before, the base for a queue that was idle for longer
         cursor.execute(statement("forget_snapshots"), (queue.id, kind, queue.id, kind, oldest, stays))
 
 

@@ -7,7 +7,7 @@ import pytest
 from stanchion.contract.requests import Get
 from stanchion.engine.engine import Engine
 from stanchion.engine.reporting import Report
-from stanchion.errors import Contended, JobNotFound, LeaseLost, Unavailable
+from stanchion.errors import Contended, InvalidArgument, JobNotFound, LeaseLost, Unavailable
 from stanchion.model.changes import Applied, Refusal
 from stanchion.model.effects import refuse
 from stanchion.model.policies import Policy
@@ -308,3 +308,17 @@ def test_a_sweep_goes_on_while_there_is_more(engine, backend, clock):
     clock.advance(hours=1)
 
     assert engine.call(engine.sweep(["mail"])) == 7
+
+
+@pytest.mark.parametrize("missing", ["claim", "worker", "due"])
+def test_a_job_that_is_inserted_running_is_held(backend, missing):
+    """By a claim of a worker with a lease; else nothing is sent."""
+    engine = Engine(backend, Plugins())
+    held = {"claim": "claim", "worker": "worker", "due": LEASE}
+    item = an_item(state=State.RUNNING, **{name: value for name, value in held.items() if name != missing})
+
+    with pytest.raises(InvalidArgument, match="^cannot insert job mail:1 running: it needs a claim"):
+        engine.call(engine.insert([item]))
+    assert engine.call(engine.queues()) == {}
+    (answer,) = engine.call(engine.insert([an_item(state=State.RUNNING, **held)]))
+    assert answer.created

@@ -10,8 +10,9 @@ from stanchion.engine.batching import batches, item_size
 from stanchion.engine.driver import Driver
 from stanchion.engine.notifying import HOOK, notify_inserted
 from stanchion.engine.operations import Call, Steps
-from stanchion.errors import Unsupported
+from stanchion.errors import InvalidArgument, Unsupported
 from stanchion.model.records import Item
+from stanchion.model.states import State
 
 
 def insert(driver: Driver, items: Iterable[Item], connection: Any = None) -> Steps[list[Inserted]]:
@@ -29,6 +30,7 @@ def insert(driver: Driver, items: Iterable[Item], connection: Any = None) -> Ste
         An answer for each item, in that order.
 
     Raises:
+        InvalidArgument: A job is to be inserted running, and has no claim, worker or lease.
         Unsupported: There is a connection, and the backend joins no transactions.
     """
     if connection is not None and not isinstance(driver.backend, JoinsTransactions):
@@ -37,6 +39,9 @@ def insert(driver: Driver, items: Iterable[Item], connection: Any = None) -> Ste
     observed = connection is None and driver.plugins.listening(HOOK)
     answers: list[Inserted] = []
     for batch in batches(items, driver.backend.limits, item_size):
+        for item in batch:
+            if item.state is State.RUNNING:
+                _check_held(item)
         got: Sequence[Inserted] = yield Call(verb, (Insert(batch), *further))
         known = [one if one.created else _recognised(item, one) for item, one in zip(batch, got, strict=True)]
         if observed:
@@ -44,6 +49,14 @@ def insert(driver: Driver, items: Iterable[Item], connection: Any = None) -> Ste
                 notify_inserted(driver, item, answer)
         answers += known
     return answers
+
+
+def _check_held(item: Item) -> None:
+    """Refuse a job that is inserted running, and that no worker holds."""
+    if item.claim is None or item.worker is None or item.due is None:
+        raise InvalidArgument(
+            f"cannot insert job {item.id} running: it needs a claim, a worker and a lease (due)"
+        )
 
 
 def _recognised(item: Item, answer: Inserted) -> Inserted:

@@ -206,7 +206,7 @@ def thinned(snapshots: Sequence[Snapshot], minute: int) -> list[Snapshot]:
 
     Returns:
         Those of the last `MINUTES`, the last of each hour of the last `HOURS`, and the last one before: what a queue
-        counted that was idle for longer is told from there.
+        counted that was idle for longer is the difference to that.
     """
     oldest_minute, oldest = minute - MINUTES // _MINUTE, minute - HOURS // _MINUTE
     by_hour = {one.minute // 60: one for one in snapshots if one.minute > oldest}
