@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stanchion.contract.answers import Counts, Due, Page
+from stanchion.contract.paging import size_of_page
 from stanchion.contract.requests import Count, FindDue, Get, List, ReadLedger
 from stanchion.model.ledger import Books, Snapshots, minute_of, thinned
 from stanchion.model.records import Head, Record
@@ -35,7 +36,7 @@ class Reading(Namespace):
 
     def list(self, request: List) -> Sent[Page]:
         score, _, key = (request.cursor or "").partition(" ")
-        size = LIMITS.batch if request.limit is None else min(request.limit, LIMITS.batch)
+        size = size_of_page(request, LIMITS)
         looks = size if request.where is None else LIMITS.looks
         args: Arguments = [
             request.state.value,

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from stanchion.contract.answers import Page
+from stanchion.contract.paging import size_of_page
 from stanchion.contract.requests import List
 from stanchion.model.records import Head
 from stanchion.model.selection import is_selected
@@ -30,7 +31,7 @@ def read_page(request: List, read: Callable[[Place, int], Sequence[Row]]) -> Pag
     Returns:
         The page; one that looks for jobs whose head says something may be short, and go on.
     """
-    most = LIMITS.batch if request.limit is None else min(request.limit, LIMITS.batch)
+    most = size_of_page(request, LIMITS)
     at_once = LIMITS.batch if request.where else most
     heads: list[Head] = []
     place = _start(request)

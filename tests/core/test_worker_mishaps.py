@@ -413,6 +413,7 @@ def test_what_a_handler_returns_after_its_time_limit_is_discarded_and_logged(
             await aeventually(lambda: job.refresh().state is State.TIMED_OUT)
             end.set()
             await aeventually(lambda: line in caplog.text)
+        assert job.refresh().state is State.TIMED_OUT
 
     asyncio.run(story())
 
