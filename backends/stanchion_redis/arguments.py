@@ -163,14 +163,14 @@ def planned(change: Change) -> tuple[Plan, list[Argument]]:
     if move.append:
         values += move.append.values()
     plan = (
-        change.state.value,
+        change.state,
         _flags(change, effects.forward),
-        move.to.value if move.to else "",
+        move.to or "",
         _due(move.due),
         "" if move.priority is UNCHANGED else str(move.priority),
         "" if move.unique is UNCHANGED else _taken(move.unique),
         "" if move.tags is UNCHANGED else f"+{tags_text(move.tags)}" if move.tags else "-",
-        topic.value if topic else "",
+        topic or "",
         effects.row,
         effects.since,
         str(len(sets) // 2),

@@ -8,6 +8,7 @@ from stanchion.contract.requests import Apply, Claim, Insert
 from stanchion.errors import BackendError
 from stanchion.model.changes import HISTORY, Applied, Refusal, Refused, remembered
 from stanchion.model.records import Head, Item
+from stanchion.model.states import State
 from stanchion_redis.arguments import Plan, item_arguments, planned, queue_argument
 from stanchion_redis.keys import grouped
 from stanchion_redis.operations import BATCH, BYTES, Arguments, Namespace, Script, Sent
@@ -68,7 +69,7 @@ class Moving(Namespace):
             return []
         queues, places = grouped([change.job_id for change in changes])
         plans: dict[Plan, str] = {}
-        indexes: dict[tuple[str, str], None] = {}
+        indexes: dict[tuple[str, State], None] = {}
         args: Arguments = []
         for change, (number, key) in zip(changes, places, strict=True):
             plan, values = planned(change)
@@ -76,8 +77,9 @@ class Moving(Namespace):
             args += (of, key, plans.setdefault(plan, str(len(plans) + 1)), change.claim or "")
             args.append("" if change.created_at is None else str(to_ms(change.created_at)))
             args += ("" if change.revision is None else str(change.revision), *values)
-            indexes[of, change.state.value] = None
-            indexes[of, (change.move.to or change.state).value] = None
+            indexes[of, change.state] = None
+            if change.move.to is not None:
+                indexes[of, change.move.to] = None
         touched = [part for index in indexes for part in index]
         common = [part for plan in plans for part in plan]
         first = [self._now(), str(len(indexes)), *touched, str(len(plans)), *common]

@@ -87,7 +87,7 @@ def claimed(
     """
     run, place, started_ms, ends_ms = reply[2:6]
     get = (found := _paired(reply[6])).get
-    further = any(len(name) > 1 for name in found)  # the head's own fields are single letters
+    further = not (found.keys() <= _SINGLE)  # the head's own fields are single letters
     return Record(
         id=job_id,
         task=found[b"t"].decode("utf-8", "replace"),
@@ -115,6 +115,7 @@ def claimed(
 
 
 _NONE: Final[Mapping[Any, Any]] = {}
+_SINGLE: Final = frozenset(bytes([letter]) for letter in range(256))
 
 
 def history(flat: Sequence[bytes], name: str) -> tuple[Entry, ...]:

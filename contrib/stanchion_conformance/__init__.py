@@ -46,6 +46,7 @@ from stanchion_conformance.dying import Dying  # noqa: E402
 from stanchion_conformance.filtering import Filtering  # noqa: E402
 from stanchion_conformance.ground import Ground, unchecked  # noqa: E402
 from stanchion_conformance.growing import Growing  # noqa: E402
+from stanchion_conformance.guarding import Guarding  # noqa: E402
 from stanchion_conformance.inserting import Inserting  # noqa: E402
 from stanchion_conformance.joining import Joining  # noqa: E402
 from stanchion_conformance.lagging import Lagging  # noqa: E402
@@ -83,6 +84,7 @@ class Contract(
     Inserting,
     BornRunning,
     Claiming,
+    Guarding,
     Applying,
     Walking,
     Living,

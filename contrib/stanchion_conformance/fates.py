@@ -121,7 +121,7 @@ class Fates:
             by = job["claim"]
             job["notes"].update(signal.notes)
             job["log"] += [(self.now(), line) for line in signal.append.values()]
-        else:
+        if not isinstance(signal, said.Beaten):
             job["revision"] += 1
         if isinstance(signal, said.Deleted | said.Expired):
             del self.jobs[job["id"]]

@@ -8,6 +8,7 @@ from stanchion_conformance.balancing import Balancing
 from stanchion_conformance.claiming import Claiming
 from stanchion_conformance.filtering import Filtering
 from stanchion_conformance.ground import Ground
+from stanchion_conformance.guarding import Guarding
 from stanchion_conformance.inserting import Inserting
 from stanchion_conformance.reading import Reading
 from stanchion_conformance.settings import Settings
@@ -39,10 +40,8 @@ CLAIMS: Final[Mapping[type[Ground], Sequence[str]]] = {
         "test_claim_serves_queues_in_the_order_given",
         "test_claim_repeated_within_the_lease_answers_the_same",
     ),
-    Applying: (
-        "test_apply_makes_a_change_whose_guards_all_hold",
-        "test_a_refusal_shows_head_and_history",
-    ),
+    Guarding: ("test_apply_makes_a_change_whose_guards_all_hold",),
+    Applying: ("test_a_refusal_shows_head_and_history",),
     Walking: ("test_an_accepted_change_does_what_the_model_says",),
     Sweeping: ("test_due_changes_nothing",),
     Balancing: ("test_a_call_counts_each_of_its_jobs_once",),

@@ -166,7 +166,7 @@ def test_what_has_become_impossible_is_refused(app, nothing):
 
 
 def test_a_job_that_completed_meanwhile_is_not_cancelled(app, nothing):
-    """Its claim completed it, which changes no revision."""
+    """The head that is held would allow it, and the job has been run."""
     job = nothing.enqueue()
     step(app)
 

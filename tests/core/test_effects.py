@@ -158,10 +158,13 @@ def test_a_place_is_kept_unless_the_tail_is_asked_for(place, after_it):
     assert record.place == after_it
 
 
-@pytest.mark.parametrize(("claim", "revision"), [("claim-1", 3), (None, 4)])
-def test_changes_without_a_claim_are_counted(claim, revision):
-    """So that a beat disturbs nobody, and nothing from outside is overwritten."""
-    record = after(RUNNING, a_change(claim=claim))
+@pytest.mark.parametrize(
+    ("claim", "to", "revision"),
+    [("claim-1", State.RUNNING, 3), ("claim-1", State.QUEUED, 4), (None, State.RUNNING, 4)],
+)
+def test_all_but_what_a_run_writes_while_it_goes_on_is_counted(claim, to, revision):
+    """So that a beat disturbs nobody, and nothing that was changed or run meanwhile is decided on as it was."""
+    record = after(RUNNING, a_change(to=to, claim=claim))
 
     assert record.revision == revision
 
@@ -413,7 +416,7 @@ class Story:
         self.policy = policy
         self.job = a_record(policy=stored, unique=policy.unique, scope="end")
         self.now = NOW
-        self.outside = 0
+        self.changed = 0
         self.forgiven = 0
 
     def tell(self, signal, roll):
@@ -427,7 +430,7 @@ class Story:
         if change.event == "retry":
             self.forgiven += self.job.count("attempts") + self.job.count("lost")
         self.job = apply_change(self.job, change, now=self.now, tail=lambda: 0)
-        self.outside += change.claim is None
+        self.changed += change.claim is None or change.move.to is not change.state
 
     def claim(self):
         if self.job.state is State.QUEUED:
@@ -469,5 +472,5 @@ def check(story):
     assert (job.due_at is None) is (job.state is State.QUEUED)
     assert job.unique == (None if final else policy.unique)
     assert job.cancel is None or job.state in {State.RUNNING, State.COMPLETED, State.CANCELLED}
-    assert job.revision == story.outside
+    assert job.revision == story.changed
     assert all(len(entries) <= LIST_LENGTH for entries in job.lists.values())

@@ -145,12 +145,20 @@ class AnswersChangesQueueByQueue(Unbroken):
         return [answers[n] for n in order]
 
 
-@planted("test_only_changes_without_a_claim_count_the_revision")
+@planted("test_all_changes_but_those_of_a_run_that_goes_on_count_the_revision")
 class BeatsCountTheRevision(Unbroken):
     """Each beat makes everybody who wants to change the job decide again."""
 
     def kept(self, found: Record, change: Change, after: Record) -> Record:
         return replace(after, revision=found.revision + 1)
+
+
+@planted("test_a_job_that_ran_meanwhile_is_another_revision")
+class RunsLeaveTheRevision(Unbroken):
+    """A job that was released is changed as it was before its run."""
+
+    def kept(self, found: Record, change: Change, after: Record) -> Record:
+        return after if change.claim is None else replace(after, revision=found.revision)
 
 
 @planted("test_cancelling_a_running_job_is_a_request")

@@ -298,7 +298,7 @@ local function apply(plan, base, key, claim, created, revision, at_values)
   if word then return refuse(word, base, found[2], key) end
   local held, old, ms, sets, erased, body = plan.at_unique and found[plan.at_unique], tonumber(found[3] or 0), 0, nil, nil, nil
   local frees = held and try("HGET", base .. ":unique", held) == key
-  local new = (claim == "" or plan.to == "") and old + 1 or old
+  local new = (claim == "" or plan.to ~= plan.state) and old + 1 or old
   local since = plan.since ~= "" and (found[8] or found[7])
   if since and is_number(since) then ms = math.max(0, now - tonumber(since)) end
   if plan.to ~= "" then

@@ -113,7 +113,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """The fencing token: the job must be held by this claim."""
 
     revision: int | None = None
-    """The job must not have been changed without a claim since this revision was read."""
+    """The job must not have been changed since this revision was read, but by claims and by a run that goes on."""
 
     if_due: bool = False
     """Its deadline must have passed."""

@@ -168,7 +168,7 @@ def apply_change(found: H, change: Change, *, now: datetime, tail: Callable[[], 
     after: dict[str, object] = {
         "state": to,
         "due_at": _deadline(found, move, now, only_forward=crossing.only_forward),
-        "revision": found.revision + (change.claim is None),
+        "revision": found.revision + (change.claim is None or to is not found.state),
     }
     for name in crossing.erases:
         after[name] = None

@@ -73,7 +73,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """How often it was started; the number of its current or last run."""
 
     revision: int = 0
-    """How many changes were made to it without a claim."""
+    """How many changes were made to it; claims, and what a run writes while it goes on, do not count."""
 
     unique: str | None = None
     """The digest of the unique key it holds now, if any."""
