@@ -65,13 +65,13 @@ def test_a_run_shows_in_the_counts_and_times() -> None:
 def test_what_is_older_than_the_span_is_not_counted(backend: str, tmp_path: Path) -> None:
     """Although a day is told by hours: it begins with a whole one."""
     clock = VirtualClock(MORNING)
-    app = an_app(f"sqlite:///{tmp_path}/jobs.db" if backend == "sqlite" else backend, clock)
-    enqueue(app, 100)
-    for _ in range(24):
-        clock.advance(timedelta(hours=1))
-        enqueue(app, 1)
-    clock.advance(35 * MINUTE)
-    stats = app.queue("default").stats(DAY - timedelta(hours=1))
+    with an_app(f"sqlite:///{tmp_path}/jobs.db" if backend == "sqlite" else backend, clock) as app:
+        enqueue(app, 100)
+        for _ in range(24):
+            clock.advance(timedelta(hours=1))
+            enqueue(app, 1)
+        clock.advance(35 * MINUTE)
+        stats = app.queue("default").stats(DAY - timedelta(hours=1))
 
     assert stats.total.enqueued == sum(one.enqueued for one in stats.intervals) == 24
     assert stats.total.since == MORNING.replace(minute=0) + timedelta(hours=1)
@@ -83,14 +83,15 @@ def test_a_queue_that_was_idle_for_longer_than_ledgers_are_kept_is_told_from_bef
 ) -> None:
     """The last totals before stay."""
     clock = VirtualClock(MORNING)
-    app = an_app(f"sqlite:///{tmp_path}/jobs.db" if backend == "sqlite" else backend, clock)
-    enqueue(app, 50)
-    clock.advance(timedelta(days=100))
-    for _ in range(3):
-        enqueue(app, 1)
-        clock.advance(timedelta(hours=1))
+    with an_app(f"sqlite:///{tmp_path}/jobs.db" if backend == "sqlite" else backend, clock) as app:
+        enqueue(app, 50)
+        clock.advance(timedelta(days=100))
+        for _ in range(3):
+            enqueue(app, 1)
+            clock.advance(timedelta(hours=1))
+        stats = app.queue("default").stats(DAY)
 
-    assert app.queue("default").stats(DAY).total.enqueued == 3
+    assert stats.total.enqueued == 3
 
 
 def test_all_queues_have_statistics_and_async_is_the_same() -> None:

@@ -75,6 +75,9 @@ def check_call(task: str, compute: Compute, names: Iterable[str]) -> None:
         return  # some callables in C have none; the first call will show
     try:
         signature.bind(**dict.fromkeys(names))
+        for one in signature.parameters.values():  # `bind` of Python 3.13.0 accepts these by name
+            if one.kind is one.POSITIONAL_ONLY and one.default is one.empty:
+                raise TypeError(f"{one.name!r} can only be given by position")
     except TypeError as error:
         raise ConfigError(
             f"option tags of task {task}: {_name(compute)}{signature} cannot be called with the arguments by name "
