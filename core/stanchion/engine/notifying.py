@@ -68,8 +68,8 @@ def notify_claimed(driver: Driver, claimed: Claimed) -> None:
 
         claimed: The backend's answer.
     """
-    for record in claimed.records:
-        if _is_observed(driver, record.id):
+    for record in claimed.records if driver.plugins.listening(HOOK) else ():
+        if not is_reserved(record.id):
             at = record.started_at or claimed.now  # a claim that is asked for again was made earlier
             waited = at - (record.queued_at or record.created_at)
             driver.plugins.notify(

@@ -51,7 +51,7 @@ def call(plugins: Plugins, job: RunningJob, handler: Callable[[], Any]) -> Any:
     return result
 
 
-async def acall(plugins: Plugins, job: RunningJob, handler: Callable[[], Awaitable[Any]]) -> Any:
+def acall(plugins: Plugins, job: RunningJob, handler: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
     """Call an async handler inside the middleware of all plugins, in the handler's own task.
 
     Args:
@@ -62,16 +62,18 @@ async def acall(plugins: Plugins, job: RunningJob, handler: Callable[[], Awaitab
         handler: Its handler, with its arguments.
 
     Returns:
-        What the handler returned; `None` if middleware swallowed what it raised.
+        To be awaited: what the handler returned; `None` if middleware swallowed what it raised.
 
     Raises:
         StanchionError: Middleware raised something that is not an `Exception`.
         TypeError: A hook returned something that is not a context manager.
     """
-    managers = [_either(job, *one) for one in _returned(plugins, job)]
-    if not managers:
-        return await handler()
+    return _asurrounded(plugins, job, handler) if plugins.listening(_HOOK) else handler()
+
+
+async def _asurrounded(plugins: Plugins, job: RunningJob, handler: Callable[[], Awaitable[Any]]) -> Any:
     result: Any = None
+    managers = [_either(job, *one) for one in _returned(plugins, job)]
     async with AsyncExitStack() as stack:
         for manager in managers:
             if isinstance(manager, _Around):
