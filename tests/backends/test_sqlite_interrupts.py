@@ -21,8 +21,12 @@ from support.interrupts import interrupted
 from support.sqlite_deeds import backend_on
 from support.sqlite_files import trouble_with
 
-# What was just opened, here or in Python's own library, and then interrupted, is closed by Python with a warning.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+# What was just opened, here or in Python's own library, and then interrupted, is closed by Python with a warning; so is
+# a generator whose closing is interrupted.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 ZERO: Final = timedelta(0)
 
