@@ -1,8 +1,7 @@
 """The registry: functions become tasks."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from stanchion.app.drafts import Draft
 from stanchion.app.jobs import Job
@@ -11,7 +10,6 @@ from stanchion.app.tasks import Definition, Options
 from stanchion.contract.answers import Inserted
 from stanchion.engine.engine import Engine
 from stanchion.errors import ConfigError
-from stanchion.model.effects import create_record
 from stanchion.plugins import middleware
 from stanchion.plugins.drafts import prepared
 
@@ -139,10 +137,6 @@ class TaskDecorator:
         return Task(self._app, definition)
 
 
-_ANYWHERE: Final = int
-"""Gives the place of a job that was not read: zero."""
-
-
 def handle(engine: Engine, draft: Draft[R], answer: Inserted) -> Job[R]:
     """Return the handle of a job that was enqueued.
 
@@ -156,7 +150,7 @@ def handle(engine: Engine, draft: Draft[R], answer: Inserted) -> Job[R]:
     Returns:
         The handle of the new job, or of the one that was there.
     """
-    known = answer.head or partial(create_record, draft.item, now=answer.now, tail=_ANYWHERE)
+    known = answer.head or (draft.item, answer.now)
     return Job(engine, known, draft.returns, is_new=answer.created)
 
 

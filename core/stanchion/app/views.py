@@ -1,7 +1,7 @@
 """Views: what a handle shows of a job that was read."""
 
-from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, Self, TypeVar
 
 from stanchion.codec.payloads import decode
 from stanchion.codec.specs import policy_of
@@ -9,18 +9,25 @@ from stanchion.context import Progress
 from stanchion.engine.engine import Engine
 from stanchion.errors.texts import shown
 from stanchion.model.changes import HISTORY
+from stanchion.model.effects import create_record
 from stanchion.model.history import Failure, HistoryEntry, decode_list, history_of
-from stanchion.model.records import Head, Record
+from stanchion.model.records import Head, Item, Record
 from stanchion.model.states import State
 
 R = TypeVar("R")
+
+Created = tuple[Item, datetime]
+"""What was inserted, and when it was created."""
+
+_ANYWHERE: Final = int
+"""Gives the place of a job that was not read: zero."""
 
 
 class JobView(Generic[R]):
     """What is in a job's head, as it was last read."""
 
     def __init__(
-        self, engine: Engine, head: Head | Callable[[], Head], returns: Any = Any, *, is_new: bool = False
+        self, engine: Engine, head: Head | Created, returns: Any = Any, *, is_new: bool = False
     ) -> None:
         self._engine = engine
         self._head = head
@@ -31,8 +38,9 @@ class JobView(Generic[R]):
     @property
     def head(self) -> Head:
         """What was last read of it, with or without its body."""
-        if not isinstance(self._head, Head):
-            self._head = self._head()  # most handles of new jobs are never looked at
+        if isinstance(self._head, tuple):  # most handles of new jobs are never looked at
+            item, now = self._head
+            self._head = create_record(item, now=now, tail=_ANYWHERE)
         return self._head
 
     @property
