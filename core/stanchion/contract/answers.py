@@ -68,7 +68,7 @@ class Room:
         return True
 
 
-class Inserted(msgspec.Struct, frozen=True):
+class Inserted(msgspec.Struct, gc=False, frozen=True):
     """The answer for one inserted item."""
 
     created: bool

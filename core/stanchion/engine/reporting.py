@@ -20,7 +20,7 @@ from stanchion.model.signals import Beaten, Ended
 Reported = Applied | LeaseLost | Contended
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, gc=False, frozen=True):
     """What a worker says of one of its runs."""
 
     job: Head

@@ -53,7 +53,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 TAIL: Final = Place.TAIL
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
+class Move(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """What a change makes of a job, beside what `stanchion.model.effects` says of its states."""
 
     to: State | None
@@ -90,7 +90,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     """One entry for each of these lists."""
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One change to one job: the state it must be found in, further guards, and the move."""
 
     job_id: str
@@ -130,7 +130,7 @@ class Refusal(StrEnum):
     UNIQUE = "unique"
 
 
-class Applied(msgspec.Struct, frozen=True):
+class Applied(msgspec.Struct, gc=False, frozen=True):
     """The change was made."""
 
     now: datetime

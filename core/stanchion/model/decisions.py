@@ -112,7 +112,7 @@ def decide(job: Head, signal: Signal, *, roll: float, policy: Policy, by: str = 
     )
 
 
-class _Case(msgspec.Struct, frozen=True):
+class _Case(msgspec.Struct, gc=False, frozen=True):
     """A job, what happened to it, and the moves that most rules end in."""
 
     job: Head

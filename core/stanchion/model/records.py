@@ -1,4 +1,8 @@
-"""Records: what a backend keeps of a job. A head is all that is decided on; a body is what the head describes."""
+"""Records: what a backend keeps of a job. A head is all that is decided on; a body is what the head describes.
+
+Values of which there are many are made with `gc=False`, here and wherever else it stands: they hold no cycles, so the
+garbage collector need not look at them.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,7 +14,7 @@ from stanchion.model.policies import Until
 from stanchion.model.states import State
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One entry of a record's append-only list."""
 
     at: datetime
@@ -20,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What was appended; a backend never decodes it."""
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+class Cancel(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A request to cancel a running job."""
 
     reason: str = ""
@@ -30,7 +34,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """When it was first made, by the backend's clock."""
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """What is decided on and listed: everything of a job but its arguments, values and lists."""
 
     id: str
@@ -132,7 +136,7 @@ class Record(Head, frozen=True, kw_only=True):
         return super().__repr__()
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A job to insert."""
 
     id: str

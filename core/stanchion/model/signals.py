@@ -11,7 +11,7 @@ from stanchion.model.records import Head
 from stanchion.model.states import Event, State
 
 
-class FromRun(msgspec.Struct, frozen=True, kw_only=True):
+class FromRun(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """What a run reports; `notes` and `append` are what its handler wrote since it last reported."""
 
     notes: Mapping[str, bytes] = {}
