@@ -15,14 +15,25 @@ from support.yielding import YieldingMemory
 
 
 def an_app(
-    *, clock: Clock | None = None, plugins: Iterable[object] = (), concurrency: int = 10, grace: float = 0.1
+    *,
+    clock: Clock | None = None,
+    plugins: Iterable[object] = (),
+    concurrency: int = 10,
+    grace: float = 0.1,
+    lease: float = 0.6,
 ) -> Stanchion:
     """An application on a store of its own, its leases and sweeps so short that tests can wait for them.
 
     Its async calls let the loop turn, so that what can happen between two of them does.
     """
     app = Stanchion(
-        "memory://", clock=clock, plugins=plugins, concurrency=concurrency, lease=0.6, sweep=0.1, grace=grace
+        "memory://",
+        clock=clock,
+        plugins=plugins,
+        concurrency=concurrency,
+        lease=lease,
+        sweep=0.1,
+        grace=grace,
     )
     app.engine.backend = YieldingMemory(clock=clock)
     return app
