@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from msgspec.json import encode
 
 from stanchion.model.changes import TAIL, UNCHANGED, Change, Move, Unchanged, topic_of
-from stanchion.model.effects import CROSSINGS
+from stanchion.model.effects import CROSSINGS, PLACED, takes_unique
 from stanchion.model.ledger import NAMES
 from stanchion.model.records import Item
 from stanchion.model.selection import Span, Where
@@ -21,10 +21,6 @@ FIELDS: Final = {"queued_at": "q", "started_at": "b", "ended_at": "z", "created_
 
 _LARGEST: Final = INLINE * len(ARGUMENTS)
 """Bytes of the largest arguments that lie in a job's head."""
-
-
-_PLACED: Final = frozenset({State.QUEUED, State.RUNNING})
-"""The states that give a job a place among the queued ones."""
 
 
 def _due(due: Unchanged | timedelta | datetime | None) -> str:
@@ -50,7 +46,7 @@ def queue_argument(items: Sequence[Item]) -> Argument:
     else:
         return str(len(items))
     states = dict.fromkeys(item.state.value for item in items)
-    placed = sum(item.state in _PLACED for item in items)
+    placed = sum(item.state in PLACED for item in items)
     unique = "u" if any(item.unique is not None for item in items) else ""
     large = "A" if any(len(item.args) > _LARGEST for item in items) else ""
     return f"{placed} {','.join(states)} {unique}{large}"
@@ -95,7 +91,7 @@ def _further(item: Item, fields: list[Argument]) -> tuple[str, list[Argument]]:
         further.append(str(item.priority))
         fields += ("p", further[-1])
     if item.unique is not None:
-        takes = item.state is not State.RUNNING or item.scope != "start"
+        takes = takes_unique(item)
         has += "u" if takes else "l"
         further.append(item.unique)
         fields += ("u", item.unique) if takes else ()

@@ -55,6 +55,12 @@ def _async_verb(
     return verb
 
 
+def _check_open(*, closed: bool) -> None:
+    """Refuse to use a backend that was closed."""
+    if closed:
+        raise BackendError("this backend is closed")
+
+
 class RedisBackend:
     """The verbs over a sync client.
 
@@ -126,6 +132,7 @@ class RedisBackend:
 
     def watch(self, queues: Sequence[str], topic: Topic) -> RedisWatch:
         """See `stanchion.contract.capabilities.WatchesJobs`."""
+        _check_open(closed=self._closed)
         with translating(self._url):
             return RedisWatch(self._watching, Subscription(self._operations.keys, queues, topic))
 
@@ -147,8 +154,7 @@ class RedisBackend:
         self._waiting.close()
 
     def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
-        if self._closed:
-            raise BackendError("this backend is closed")
+        _check_open(closed=self._closed)
         reply: Any = None
         try:
             inspection = self._inspection
@@ -226,6 +232,7 @@ class AsyncRedisBackend:
 
     async def watch(self, queues: Sequence[str], topic: Topic) -> AsyncRedisWatch:
         """See `stanchion.contract.capabilities.WatchesJobs`."""
+        _check_open(closed=self._closed)
         with translating(self._url):
             subscription = Subscription(self._operations.keys, queues, topic)
             return await AsyncRedisWatch.open(self._watching, subscription)
@@ -236,8 +243,7 @@ class AsyncRedisBackend:
         await self._waiting.close()
 
     async def _run(self, sent: Sent[T], *, enqueues: bool = False) -> T:
-        if self._closed:
-            raise BackendError("this backend is closed")
+        _check_open(closed=self._closed)
         reply: Any = None
         try:
             inspection = self._inspection

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from stanchion.contract.backend import Clock, Limits
 from stanchion.contract.requests import Wait
 from stanchion.errors.logs import logger
+from stanchion.model.effects import whole
 from stanchion_redis.keys import Keys
 from stanchion_redis.wire import Argument, from_ms, to_ms
 
@@ -72,7 +73,7 @@ class Namespace:
 
     def now(self) -> Sent[datetime]:
         if self._clock is not None:
-            return self._clock.now()
+            return whole(self._clock.now())
         seconds, micros = yield Command(("TIME",))
         return from_ms(int(seconds) * 1000 + int(micros) // 1000)
 

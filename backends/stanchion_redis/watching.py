@@ -74,7 +74,7 @@ class Watching:
 
 
 class RedisWatch:
-    """See `stanchion.contract.backend.Watch`."""
+    """See `stanchion.contract.capabilities.Watch`."""
 
     def __init__(self, watching: Watching, subscription: Subscription) -> None:
         self._watching, self._subscription = watching, subscription
@@ -149,7 +149,7 @@ class AsyncWatching:
 
 
 class AsyncRedisWatch:
-    """See `stanchion.contract.backend.AsyncWatch`."""
+    """See `stanchion.contract.capabilities.AsyncWatch`."""
 
     def __init__(self, watching: AsyncWatching, subscription: Subscription) -> None:
         self._watching, self._subscription = watching, subscription

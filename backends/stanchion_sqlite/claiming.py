@@ -8,6 +8,7 @@ from stanchion.contract.answers import Claimed, Room
 from stanchion.contract.requests import Claim
 from stanchion.model.changes import remembered
 from stanchion.model.effects import claim_record, promote_record, whole
+from stanchion.model.ordering import place_of
 from stanchion.model.records import Record
 from stanchion.model.states import WAITING, Event, State
 from stanchion_sqlite.queues import QueueRow, next_due
@@ -67,7 +68,7 @@ def _promote(transaction: Transaction, queue: QueueRow) -> datetime | None:
     due = [
         job for state in WAITING for job in transaction.jobs(queue, "due", queue.id, state, now, LIMITS.batch)
     ]
-    due.sort(key=lambda job: (job.head.due_at, job.head.created_at, job.head.id))
+    due.sort(key=lambda job: place_of(job.head))
     for job in due[: LIMITS.batch]:
         after = promote_record(job.head, now=transaction.now, tail=queue.tail)
         transaction.move(queue, job, Event.PROMOTE, after)
@@ -113,7 +114,7 @@ def _take(
 
 
 def _claimed_before(transaction: Transaction, claim_id: str) -> list[Record] | None:
-    """Return the jobs of a claim that it still holds; `None` if there was no such claim within its lease."""
+    """Return the jobs of a claim that it still holds; `None` if no such claim is remembered."""
     now = to_ms(transaction.now)
     row = transaction.run("claimed", transaction.namespace, claim_id, now).fetchone()
     if row is None:

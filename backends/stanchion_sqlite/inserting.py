@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stanchion.contract.answers import Inserted
-from stanchion.model.effects import create_record
+from stanchion.model.effects import create_record, takes_unique
 from stanchion.model.ids import split_id
 from stanchion.model.records import Item
 from stanchion.model.states import Event
@@ -32,7 +32,7 @@ def _insert(transaction: Transaction, item: Item) -> Inserted | None:
     name, key = split_id(item.id)
     queue = transaction.queue(name)
     record = create_record(item, now=transaction.now, tail=queue.tail)
-    if item.unique != record.unique:  # it is free at once, but must not be held by another job
+    if item.unique is not None and not takes_unique(item):  # it must not be held by another job either
         there = transaction.jobs(queue, "holder", queue.id, key, queue.id, item.unique)
         if there:
             return Inserted(False, there[0].head, transaction.now)

@@ -75,14 +75,6 @@ def from_ms(ms: int) -> datetime:
     return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
 
 
-def _ms(instant: datetime | None) -> int | None:
-    return None if instant is None else (instant - _EPOCH) // _MILLISECOND
-
-
-def _instant(ms: int | None) -> datetime | None:
-    return None if ms is None else from_ms(ms)
-
-
 def as_json(value: Any) -> str:
     """Encode a value as JSON.
 

@@ -12,6 +12,7 @@ from stanchion.model.effects import spent
 from stanchion.model.ledger import (
     HOURS,
     MINUTES,
+    NAMES,
     Books,
     Snapshot,
     Tally,
@@ -19,7 +20,6 @@ from stanchion.model.ledger import (
     buckets,
     difference,
     minute_of,
-    name_of,
 )
 from stanchion.model.states import FIRST, Event, State
 from stanchion_conformance.ground import Ground
@@ -80,8 +80,7 @@ class Balancing(Ground):
         applied_all(backend, changes)
 
         right = {
-            name_of(row): Tally(1, spent(job, row[2], clock.now()))
-            for job, row in zip(jobs, rows, strict=True)
+            NAMES[row]: Tally(1, spent(job, row[2], clock.now())) for job, row in zip(jobs, rows, strict=True)
         }
         assert difference(totals_of(backend), before) == right
         assert right["queued.cancel.cancelled"] == Tally(1, 90_001)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stanchion.contract.requests import Wait
-from stanchion.errors import Unavailable
+from stanchion.errors import BackendError, Unavailable
 from stanchion.model.changes import Topic
 from stanchion.model.states import State
 from stanchion_conformance.making import QUEUE, change, taken
@@ -229,3 +229,19 @@ def test_a_closed_lane_makes_no_connection(backend: RedisBackend) -> None:
 
     with pytest.raises(connections.exceptions.ConnectionError, match="closed"):
         lane.send("PING")
+
+
+def test_a_closed_backend_opens_no_watch(backend: RedisBackend) -> None:
+    """Sync or async, as for every other verb."""
+    other = backend.to_async()
+    backend.close()
+
+    with pytest.raises(BackendError, match="^this backend is closed$"):
+        backend.watch([QUEUE], Topic.ENDED)
+
+    async def story() -> None:
+        await other.close()
+        with pytest.raises(BackendError, match="^this backend is closed$"):
+            await other.watch([QUEUE], Topic.ENDED)
+
+    asyncio.run(story())

@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from stanchion.contract.requests import Get
+from stanchion.contract.requests import Get, List
 from stanchion.engine.engine import Engine
 from stanchion.engine.reporting import Report
 from stanchion.errors import Contended, InvalidArgument, JobNotFound, LeaseLost, Unavailable
 from stanchion.model.changes import Applied, Refusal
 from stanchion.model.effects import refuse
 from stanchion.model.policies import Policy
+from stanchion.model.selection import Where
 from stanchion.model.signals import CancelAsked, Cancelled, Completed, Deleted, Failed, Released, TimedOut
 from stanchion.model.states import State
 from stanchion.plugins.manager import Plugins
@@ -322,3 +323,21 @@ def test_a_job_that_is_inserted_running_is_held(backend, missing):
     assert engine.call(engine.queues()) == {}
     (answer,) = engine.call(engine.insert([an_item(state=State.RUNNING, **held)]))
     assert answer.created
+
+
+class Unfiltering(MemoryBackend):
+    """A memory backend of before listings had filters."""
+
+    def list(self, request):
+        return super().list(List(queue=request.queue, state=request.state))
+
+
+@pytest.mark.parametrize("filters", [{"tag": "b"}, {"where": Where(task="greet"), "tag": "b"}])
+def test_a_listing_is_right_although_a_backend_does_not_know_its_filters(clock, filters):
+    """They are applied again."""
+    engine = Engine(Unfiltering(clock=clock), Plugins())
+    engine.call(engine.insert([an_item(id=f"mail:{tag}", task="greet", tags=(tag,)) for tag in "abc"]))
+
+    page = engine.call(engine.page(List(queue="mail", state=State.QUEUED, **filters)))
+
+    assert [head.id for head in page.heads] == ["mail:b"]

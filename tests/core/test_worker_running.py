@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from stanchion import Event, Fixed, State, current_job
+from stanchion.context import StopReason
 from stanchion.errors import BackendError, InvalidArgument, Unavailable
 from stanchion.worker import Worker
-from support.waiting import aeventually
+from support.waiting import aeventually, eventually
 from support.workers import Saboteur, Witness, an_app, drain, is_in, on_faulty_memory, working
 
 
@@ -59,7 +60,7 @@ def test_an_idle_worker_hears_of_new_jobs() -> None:
 def test_concurrency_is_never_exceeded() -> None:
     """With four slots there are never five handlers at work, and all four are used."""
     app = an_app(concurrency=4)
-    lock = threading.Lock()
+    lock, four = threading.Lock(), threading.Barrier(4)
     now: set[int] = set()
     most: list[int] = []
 
@@ -68,7 +69,7 @@ def test_concurrency_is_never_exceeded() -> None:
         with lock:
             now.add(number)
             most.append(len(now))
-        time.sleep(0.005)  # the work
+        four.wait(10)
         with lock:
             now.discard(number)
 
@@ -209,10 +210,13 @@ def test_a_job_cancelled_before_its_handler_starts_never_starts() -> None:
         app = an_app()
         called: list[bool] = []
 
+        def is_asked() -> bool:
+            return any(run.stop is StopReason.CANCEL for run in list(worker._slots.runs.values()))
+
         @app.task(priority=1)
         async def rude() -> None:
             app.job("default:second").cancel()
-            time.sleep(0.4)  # noqa: ASYNC251 - the keeper hears of it while the loop stands still
+            eventually(is_asked)  # the keeper is notified while the loop is blocked
 
         @app.task
         async def second() -> None:
@@ -220,7 +224,7 @@ def test_a_job_cancelled_before_its_handler_starts_never_starts() -> None:
 
         job = second.using(key="second").enqueue()
         rude.enqueue()
-        async with working(app):
+        async with working(app) as worker:
             await aeventually(lambda: is_in(job, State.CANCELLED))
 
         assert not called

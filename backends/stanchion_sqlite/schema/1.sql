@@ -116,7 +116,7 @@ CREATE TABLE stanchion_quarantine (
 
 CREATE INDEX stanchion_quarantine_by_queue ON stanchion_quarantine (queue);
 
--- The answers to claims, for their repetition within the lease.
+-- The answers to claims, for as long as a repetition is recognised.
 CREATE TABLE stanchion_claims (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,

@@ -1,2 +1,2 @@
--- The jobs of a claim that was made within its lease.
+-- The jobs of a claim that is still remembered.
 SELECT jobs FROM stanchion_claims WHERE namespace = ? AND claim = ? AND ends_at > ?

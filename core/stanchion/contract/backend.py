@@ -5,8 +5,8 @@ policies, arguments, notes or lists, and owns time: every instant it answers or 
 milliseconds, timezone-aware UTC in Python.
 
 A verb takes one frozen request (`stanchion.contract.requests`) and gives one answer (`stanchion.contract.answers`). A
-field that is added to a request has a default with which nothing changes, and core does not rely on a filter that a
-backend may not know: it filters again.
+field that is added to a request has a default with which nothing changes, and core does not rely on a filter of a
+listing that a backend may not know: it filters again.
 
 Each verb is atomic per job: every job in a call is changed whole or not at all, whatever fails. Calls may be repeated
 after an unknown outcome: `insert` and `claim` answer as before, and a repeated change is refused by its

@@ -94,7 +94,7 @@ class HasDeadlines(Protocol):
             deadline: How long a call may take.
 
         Returns:
-            The backend, with connections of its own; it is closed by itself.
+            The backend; it may have connections of its own, and closing it leaves this one open.
         """
         ...
 

@@ -13,18 +13,14 @@ from stanchion.contract.capabilities import HasAsync, HasDeadlines
 from stanchion.engine.operations import ONCE, PATIENT, Pauses, Steps, T, adrive, drive
 from stanchion.errors import BackendError
 from stanchion.model.changes import Change
-from stanchion.model.decisions import decide
+from stanchion.model.decisions import ROLLED, decide
 from stanchion.model.policies import Policy
 from stanchion.model.records import Head
 from stanchion.model.signals import Signal
-from stanchion.model.states import Event
 from stanchion.plugins.manager import Plugins
 
 PATIENCE: Final = timedelta(seconds=2)
 """For how long a change is decided again that conflicts with other changes."""
-
-_ROLLED: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
-"""The events after which a job may wait for a random time; a random number costs as much as a decision."""
 
 
 def _roll() -> float:
@@ -137,7 +133,7 @@ class Driver:
             self.backend, self._async_backends = backend, others
 
     def within(self, deadline: timedelta) -> Self:
-        """Return a driver on the same store that tries each call once, up to a deadline, on its own connections.
+        """Return a driver on the same store that tries each call once, up to a deadline.
 
         Args:
             deadline: How long a call may take, and a change that is decided again.
@@ -166,5 +162,5 @@ class Driver:
         Returns:
             The change.
         """
-        roll = self.roll() if signal.event in _ROLLED else 0.0
+        roll = self.roll() if signal.event in ROLLED else 0.0
         return decide(head, signal, roll=roll, policy=policy or policy_of(head.policy), by=by)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from stanchion.contract.answers import Configured, Counts, Page
 from stanchion.contract.requests import Configure, Count, Forget, Get, List, ReadLedger
 from stanchion.engine.operations import Call, Steps
@@ -11,6 +13,7 @@ from stanchion.errors import JobNotFound, QueueNotEmpty
 from stanchion.model.ledger import Books
 from stanchion.model.queues import QueueSettings, is_reserved
 from stanchion.model.records import Record
+from stanchion.model.selection import is_selected
 
 
 def find(job_id: str) -> Steps[Record]:
@@ -39,10 +42,12 @@ def page(request: List) -> Steps[Page]:
         request: Which jobs.
 
     Returns:
-        The page.
+        The page. Filters are applied again, since a backend may not know them.
     """
     found: Page = yield Call("list", (request,))
-    return found
+    if request.where is None and request.tag is None:
+        return found
+    return replace(found, heads=[one for one in found.heads if is_selected(one, request.where, request.tag)])
 
 
 def queues() -> Steps[Mapping[str, QueueSettings]]:

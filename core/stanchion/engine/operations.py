@@ -5,8 +5,7 @@ a `Backend`, a few others over an `AsyncBackend` (the idea is psycopg's `generat
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from stanchion.errors import Busy, Unavailable
@@ -22,9 +21,6 @@ class Call(NamedTuple):
 
     args: tuple[Any, ...] = ()
     """Its positional arguments."""
-
-    kwargs: Mapping[str, Any] = MappingProxyType({})
-    """Its keyword arguments."""
 
     of: Any = None
     """The object to call it on; `None`: the backend."""
@@ -88,7 +84,7 @@ def _make(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
     verb = getattr(call.of or backend, call.verb)
     for pause in pauses:
         try:
-            return verb(*call.args, **call.kwargs)
+            return verb(*call.args)
         except Unavailable as error:
             if pause is None or isinstance(error, Busy):
                 raise
@@ -133,7 +129,7 @@ async def _amake(call: Call | Pause, backend: Any, pauses: Pauses) -> Any:
     verb = getattr(call.of or backend, call.verb)
     for pause in pauses:
         try:
-            return await verb(*call.args, **call.kwargs)
+            return await verb(*call.args)
         except Unavailable as error:
             if pause is None or isinstance(error, Busy):
                 raise

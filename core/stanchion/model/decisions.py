@@ -67,6 +67,9 @@ _ADVICE: Final = {(State.RUNNING, Event.DELETE): "cancel it first"}
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
+ROLLED: Final = frozenset({Event.FAIL, Event.TIME_OUT, Event.LOSE})
+"""The events whose rules use `roll`; for all others it may be zero. A random number costs as much as a decision."""
+
 _BLIND: Final = frozenset({Event.BEAT, Event.COMPLETE})
 """Valid despite concurrent changes, so only the claim is checked."""
 

@@ -1,7 +1,7 @@
 """Effects: what a change makes of a record, computed once for all backends. Pure functions.
 
-Backends that hold records in this process call them. A backend that changes records by scripts or statements takes
-`crossing` as data for them; that it comes to the same is a claim of the conformance suite.
+Backends that hold records in this process call them. A backend that changes records by scripts takes `CROSSINGS` as
+data for them; that it comes to the same is a claim of the conformance suite.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,6 +65,23 @@ CROSSINGS: Final[Mapping[tuple[State, State | None], Crossing]] = {
 """What each way from state to state makes of a head; `None` stands for deletion."""
 
 
+PLACED: Final = frozenset({State.QUEUED, State.RUNNING})
+"""The first states in which a job has a place among the queued ones; a running one for the case that it is queued
+later."""
+
+
+def takes_unique(item: Item) -> bool:
+    """Return whether a new job holds its unique key: one that has started does not if the key is free from then on.
+
+    Args:
+        item: The job to insert.
+
+    Returns:
+        `True` if it does; `False` as well if it has none.
+    """
+    return item.unique is not None and (item.state is not State.RUNNING or item.scope != "start")
+
+
 def create_record(item: Item, *, now: datetime, tail: Callable[[], int]) -> Record:
     """Return what inserting an item makes.
 
@@ -76,8 +93,8 @@ def create_record(item: Item, *, now: datetime, tail: Callable[[], int]) -> Reco
         tail: Gives the next place at the tail of the job's queue.
 
     Returns:
-        A job whose deadline counts from now. A queued one is at the tail, and so is a running one, which is in
-        its first run, for the case that it is queued later.
+        A job whose deadline counts from now. One in a state of `PLACED` is at the tail; a running one is in its first
+        run.
     """
     created = Record(
         id=item.id,
@@ -86,8 +103,8 @@ def create_record(item: Item, *, now: datetime, tail: Callable[[], int]) -> Reco
         created_at=now,
         due_at=instant(item.due, now),
         priority=item.priority,
-        place=tail() if item.state in (State.QUEUED, State.RUNNING) else 0,
-        unique=item.unique,
+        place=tail() if item.state in PLACED else 0,
+        unique=item.unique if takes_unique(item) else None,
         scope=item.scope,
         tags=item.tags,
         policy=item.policy,
@@ -95,8 +112,7 @@ def create_record(item: Item, *, now: datetime, tail: Callable[[], int]) -> Reco
     )
     if item.state is not State.RUNNING:
         return created
-    unique = None if item.scope == "start" else item.unique
-    return replace(created, started_at=now, claim=item.claim, worker=item.worker, run=1, unique=unique)
+    return replace(created, started_at=now, claim=item.claim, worker=item.worker, run=1)
 
 
 def promote_record(found: H, *, now: datetime, tail: Callable[[], int]) -> H:

@@ -79,25 +79,14 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted in it."""
 
 
-def name_of(row: Row) -> str:
-    """Return the name of a row, by which tallies are kept.
-
-    Args:
-        row: One of `stanchion.model.states.ROWS`.
-
-    Returns:
-        Its state, event and new state, such as `queued.claim.running`; `-` stands for absence.
-    """
-    return NAMES[row]
-
-
 def _name(row: Row) -> str:
     state, event, to = row
     return f"{state or _ABSENT}.{event}.{to or _ABSENT}"
 
 
 NAMES: Final[Mapping[Row, str]] = {row: _name(row) for row in sorted(ROWS, key=_name)}
-"""The names of all rows."""
+"""The names of all rows, by which tallies are kept: state, event and new state, such as `queued.claim.running`; `-`
+stands for absence."""
 
 _BY_NAME: Final[Mapping[str, Row]] = {name: row for row, name in NAMES.items()}
 
@@ -239,7 +228,7 @@ def row_of(name: str) -> Row | None:
     """Return the row of a name.
 
     Args:
-        name: What `name_of` answered.
+        name: One of `NAMES`.
 
     Returns:
         The row; `None` if there is no such row: a later version may know more.

@@ -19,6 +19,7 @@ local function text(number)
   return string.format("%d", number)
 end
 
+-- Whether a field is absent or a whole number.
 local function is_number(value)
   return not value or (#value < 17 and string.match(value, "^-?%d+$") ~= nil)
 end
@@ -52,11 +53,6 @@ local function try(...)
     return redis.call(...)
   end
   return reply
-end
-
--- Whether a key holds a sorted set or nothing.
-local function is_index(key)
-  return try("ZCARD", key) ~= nil
 end
 
 -- Whether one text stands before another: by bytes, while Lua's own order is the locale's.

@@ -17,7 +17,8 @@ from stanchion.worker.runs import SETTLED, Act, Phase, Run, monotonic
 _log: Final = logger("stanchion.worker")
 
 NEVER_STARTED: Final = 1 / 6
-"""The part of a lease after which a run that was not entered goes back: a worker that is well starts one at once."""
+"""At a beat, a run goes back that was known for this part of a lease and not entered: a worker that is well starts one
+at once."""
 
 
 class AbandonRuns:
